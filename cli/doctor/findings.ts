@@ -420,7 +420,7 @@ const ADVICE = {
   DISK_TOO_SMALL: `Make room on its disk (docker system df), or allow that its old data is removed first: ${IN_PLACE}`,
   POSTGRES_CRASHED: `${REASON} When the cause is gone, PostgreSQL starts by itself.`,
   SETTLE_FAILED: `${REASON} The keeper tries three times, then the node is copied.`,
-  TABLESPACE_IN_USE: `Empty the folder that the message names, or allow that the old data is removed first: ${IN_PLACE}`,
+  TABLESPACE_IN_USE: `Make or empty the folder that the message names, or allow that the old data is removed first: ${IN_PLACE}`,
   PROMOTION_HANGS:
     'Check whether its replay goes on: npm run failover -- psql {name}, then: SELECT pg_get_wal_replay_pause_state(), pg_last_wal_replay_lsn()',
   SUPERUSER_LOCKED_OUT:

@@ -98,14 +98,16 @@ export const FAILURE_CODES = {
     'standby starts again after 1, 2, 4 … 60 s; after six times in a row its data is replaced, and kept until the ' +
     'copy is complete.',
   POSTGRES_SILENT: 'PostgreSQL runs and does not answer its keeper.',
-  MUST_COPY: 'The node has no data, or its data has a history of its own.',
+  MUST_COPY:
+    'The node has no data, its data has a history of its own, or the folder of one of its tablespaces is missing.',
   STREAM_IMPOSSIBLE: 'The leader no longer has the write-ahead log that the node needs, or has another history.',
   REWIND_FAILED: '`pg_rewind` failed, so the data is half changed.',
   SETTLE_FAILED:
     'PostgreSQL ended during its crash recovery before a rewind. The recovery is tried three times, then the node ' +
     'is copied.',
   DISK_TOO_SMALL: 'The disk has no room for a copy, or became full while the copy was made.',
-  TABLESPACE_IN_USE: 'The copy needs the folder of a tablespace, but the old data uses it, or it contains other files.',
+  TABLESPACE_IN_USE:
+    'The folder of a tablespace cannot be made, is not empty, is used by the old data, or would be removed with it.',
   WAL_MISSING: 'Write-ahead log that a copy needs was not received in time; the copy is tried again.',
   COPY_REPEATED:
     'A copy was complete and verified, but the node did not stream with it. It is copied again after a while.',
@@ -221,7 +223,7 @@ export const TODOS: Readonly<Partial<Record<LogCode, string>>> = {
   REWIND_FAILED: '[A node has to be copied](#a-node-has-to-be-copied)',
   SETTLE_FAILED: 'See `POSTGRES_CRASHED`.',
   DISK_TOO_SMALL: '[A copy has no room](#a-copy-has-no-room)',
-  TABLESPACE_IN_USE: 'Set `rebuildInPlace`, or empty the folder that is named.',
+  TABLESPACE_IN_USE: 'Do what the message says about the folder: make it, empty it, or set `rebuildInPlace`.',
   WAL_MISSING: 'If it repeats, look at the network between the nodes.',
   COPY_REPEATED: '`docker logs --tail 50 <node>` says why it does not start or stream.',
   LEADER_UNREACHABLE: 'If it repeats, look at the network between the nodes.',

@@ -194,7 +194,10 @@ export interface Postgres {
 
   /** Creates a new cluster in `data.new`, complete and synced. */
   initialise(): Promise<void>;
-  /** Throws LEADER_UNREACHABLE when the source does not answer as a primary over the replication role. */
+  /**
+   * Throws LEADER_UNREACHABLE when the source does not answer as a primary over the replication role. Makes the folders
+   * of its tablespaces where that is possible.
+   */
   reach(source: Source): Promise<void>;
   /**
    * Makes a base backup of the source in `data.new`, verified and synced, under an application name of its own (S25).

@@ -56,6 +56,8 @@ export class FollowPursuit extends TargetPursuit<'follow'> {
     if (!host.view.running) {
       const againMs = lives.restMs(settings);
       if (againMs > 0) return { done: false, againMs };
+      // The leader may have a tablespace whose folder is missing here.
+      if (lives.crashesInRow > 0) await this.tools.postgres.reach(leader).catch(() => undefined);
       await lives.start(wanted);
     } else if (host.view.paused === true || (this.target.restart === true && needsRestart(host, settings))) {
       host.note('info', 'SETTINGS_RESTART', `PostgreSQL is restarted for its settings: ${restartCause(host)}`);

@@ -50,6 +50,8 @@ export interface End {
 export interface Pending {
   name: string;
   setting: string;
+  /** PostgreSQL does not start with less: the number of prepared transactions; null or absent: not limited. */
+  least?: number | null;
 }
 
 /** The same configuration with other stack settings. */
@@ -62,7 +64,9 @@ export class Tunables {
   private proven: PostgresSettings = {};
   private refused: { wanted: string; message: string } | null = null;
   private floors: Floors | null = null;
-  private begun: { wanted: PostgresSettings; used: PostgresSettings; answered: boolean } | null = null;
+  private begun: { wanted: PostgresSettings; used: PostgresSettings; answered: boolean; blind: boolean } | null = null;
+  /** A blind start failed, so this data may need what the leader had, for example for its prepared transactions. */
+  private mustKeep = false;
 
   constructor(
     /** Value that a name has under the given stack settings; the template's value when the stack does not set it. */
@@ -76,9 +80,9 @@ export class Tunables {
    * = off`). The promotion then writes the lower value into its WAL.
    */
   begin(wanted: PostgresSettings, floors: Floors, leads: boolean): { settings: PostgresSettings; blind: boolean } {
-    const blind = leads && this.lower(wanted, floors).length > 0;
+    const blind = leads && !this.mustKeep && this.lower(wanted, floors).length > 0;
     this.floors = blind ? null : floors;
-    this.begun = { wanted, used: this.usable(wanted), answered: false };
+    this.begun = { wanted, used: this.usable(wanted), answered: false, blind };
     return { settings: this.inFile(wanted), blind };
   }
 
@@ -127,6 +131,7 @@ export class Tunables {
   failed(end: End): void {
     const { begun } = this;
     this.begun = null;
+    this.mustKeep = begun?.blind === true && !begun.answered;
     if (begun === null || begun.answered || end.code !== FAILED || end.recovered) return;
     // The former settings fail, too, so the settings are not the cause.
     if (JSON.stringify(begun.used) !== JSON.stringify(begun.wanted)) this.refused = null;
@@ -147,6 +152,9 @@ export class Tunables {
     // A setting that is held at the leader's value waits for the leader first. A restart would not help yet, but the
     // setting is not in force either.
     const waiting = [...new Set([...names, ...this.lower(wanted).map(([name]) => name)])].sort();
+    const short = pending.find((p) => leads && this.numberOf(p.name, this.usable(wanted)) < (p.least ?? 0));
+    const why = `below ${short?.least}: transactions are prepared (pg_prepared_xacts): commit them or roll them back`;
+    if (short !== undefined) return { restart: 'none', pending: waiting, refused: `${short.name} ${why}` };
     return { restart, pending: waiting, refused: this.isRefused(wanted) ? (this.refused?.message ?? null) : null };
   }
 

@@ -327,12 +327,24 @@ describe('a copy on a disk that gets full meanwhile', () => {
 describe('a copy of a leader with a tablespace', () => {
   const folder = '/spaces/one';
 
-  it('has it at the same path, once the old data is allowed to go', async () => {
+  const crashes = () => monitor.view(B).notes.filter((n) => n.startsWith('POSTGRES_CRASHED')).length;
+
+  it('gets its folder by itself, where PostgreSQL ends because it is missing', async () => {
     await slow(B, 0);
-    for (const node of [A, B]) await docker('exec', node, 'mkdir', '-p', folder);
+    const before = await monitor.until(B, streams, 'streams', 20_000);
+    await docker('exec', A, 'mkdir', folder);
+    const ended = crashes();
     await psql(`CREATE TABLESPACE one LOCATION '${folder}'`);
     await psql('CREATE TABLE far (n int) TABLESPACE one');
     await psql('INSERT INTO far SELECT generate_series(1, 1000)');
+    await eventually(async () => crashes() > ended, 'ends');
+    const { dataId } = await monitor.until(B, streams, 'streams', 20_000);
+    expect(dataId).toBe(before.dataId);
+    expect(crashes()).toBe(ended + 1);
+    await eventually(async () => (await psqlOn(B, 'SELECT count(*) FROM far')) === '1000', 'has its rows');
+  });
+
+  it('has it at the same path, once the old data is allowed to go', async () => {
     const { dataId } = await monitor.until(B, streams, 'streams', 20_000);
     const order: Target = { ...copy, replaces: dataId ?? '' };
     monitor.order(B, 2, order);
@@ -353,6 +365,45 @@ describe('a copy of a leader with a tablespace', () => {
     expect(await psqlOn(B, 'SELECT count(*) FROM far')).toBe('1000');
     await psql('INSERT INTO far VALUES (0)');
     await eventually(async () => (await psqlOn(B, 'SELECT count(*) FROM far')) === '1001', 'replays into it');
+  });
+
+  it('is told which folder is missing, makes nothing worse meanwhile, and goes on once it is there', async () => {
+    const { dataId } = await monitor.until(B, streams, 'streams', 20_000);
+    await docker('exec', A, 'mkdir', '-p', '/spaces/closed/two');
+    await docker('exec', B, 'touch', '/spaces/closed');
+    const ended = crashes();
+    await psql(`CREATE TABLESPACE two LOCATION '/spaces/closed/two'`);
+    await psql('CREATE TABLE closed TABLESPACE two AS SELECT generate_series(1, 1000) AS n');
+    await eventually(async () => crashes() > ended, 'ends');
+    const checkpoints = await psql('SELECT num_requested FROM pg_stat_checkpointer');
+    monitor.order(B, 2, { ...copy, replaces: dataId ?? '' });
+    const refused = await monitor.until(B, (s) => (s.failure?.tries ?? 0) >= 2, 'is refused twice', 30_000);
+    expect(refused.failure).toMatchObject({ code: 'TABLESPACE_IN_USE' });
+    expect(refused.failure?.message).toBe(
+      `the copy needs /spaces/closed/two of tablespace "two", which ${B} does not have and cannot make: make it, or use one in /var/lib/postgresql`,
+    );
+    // The leader did nothing for these attempts.
+    expect(await psql('SELECT num_requested FROM pg_stat_checkpointer')).toBe(checkpoints);
+    await docker('exec', B, 'rm', '/spaces/closed');
+    monitor.order(B, 2, stream);
+    const again = await monitor.until(B, streams, 'streams again', 30_000);
+    expect(again.dataId).toBe(dataId);
+    await eventually(async () => (await psqlOn(B, 'SELECT count(*) FROM closed')) === '1000', 'has its rows');
+  });
+
+  it('is not started without it, so that no node leads without its rows', async () => {
+    await docker('exec', B, 'mv', folder, `${folder}.gone`);
+    await docker('kill', B);
+    await monitor.wait(() => !monitor.view(B).connected, 'break', 10_000);
+    await docker('start', B);
+    await monitor.until(B, (s) => s.postgres.state === 'stopped', 'is back', 20_000);
+    monitor.order(B, 2, { kind: 'freeze' });
+    const refused = await monitor.until(B, (s) => s.failure !== null, 'is not started', 20_000);
+    const message = `${folder}, the folder of a tablespace of this data, is gone`;
+    expect(refused.failure).toEqual({ code: 'MUST_COPY', message });
+    await docker('exec', B, 'mv', `${folder}.gone`, folder);
+    monitor.order(B, 2, stream);
+    await monitor.until(B, streams, 'streams', 20_000);
   });
 
   it('is not hindered by what an aborted copy left in it', async () => {

@@ -1,9 +1,9 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { printLsn } from '../../failover/contract/lsn';
-import { endOfBackup } from '../../failover/keeper/postgres/copy';
+import { dropStreamed, endOfBackup } from '../../failover/keeper/postgres/copy';
 import { placeOf } from '../../failover/keeper/postgres/place';
 import { walFileIn } from '../../failover/keeper/postgres/processes';
 import { receivedUpTo } from '../../failover/keeper/postgres/receive-wal';
@@ -14,9 +14,11 @@ import { ensureSlots, handOver, reserveSlot } from '../../failover/keeper/postgr
 import {
   claimTablespaces,
   forgetTablespaces,
+  locationsOf,
+  makeFolders,
+  mustHaveTablespaces,
   removeLeftTablespaces,
   removeTablespaces,
-  sharesTablespace,
 } from '../../failover/keeper/postgres/tablespaces';
 
 const MB = 1024 * 1024;
@@ -35,8 +37,11 @@ describe('segments of write-ahead log', () => {
   /** Position up to which the volume has write-ahead log, with nothing but these files in it. */
   const received = async (segmentBytes: number, ...names: string[]) => {
     for (const name of await readdir(volume)) await rm(join(volume, name));
-    for (const name of names) await writeFile(join(volume, name), '');
-    const position = await receivedUpTo(volume, segmentBytes);
+    for (const name of names) {
+      await writeFile(join(volume, name), '');
+      await truncate(join(volume, name), segmentBytes);
+    }
+    const { received: position } = await receivedUpTo(volume);
     return position === null ? null : printLsn(position);
   };
 
@@ -45,7 +50,7 @@ describe('segments of write-ahead log', () => {
     const names = ['000000020000000000000011', '000000010000000000000010', '000000020000000000000012.partial'];
     expect(await received(MB, ...names)).toBe('0/1200000');
     expect(await received(MB, ...names, '000000010000000000000013')).toBe('0/1400000');
-    expect(await receivedUpTo(join(volume, 'none'), MB)).toBeNull();
+    expect(await receivedUpTo(join(volume, 'none'))).toEqual({ received: null, segmentBytes: BigInt(MB) });
   });
 
   it('are counted across the places where the name turns over', async () => {
@@ -75,6 +80,18 @@ describe('the manifest of a backup', () => {
   it('without one is an error', async () => {
     await writeFile(join(volume, 'backup_manifest'), '{}');
     await expect(endOfBackup(volume)).rejects.toThrow('no range of write-ahead log');
+  });
+});
+
+describe('the WAL that pg_basebackup itself receives', () => {
+  it('is removed segment by segment, once it is whole', async () => {
+    await mkdir(join(volume, 'archive_status'));
+    const [whole, begun] = ['00000001000000000000000A', '00000001000000000000000B'];
+    for (const name of [whole, begun, `archive_status/${whole}.done`]) await writeFile(join(volume, name), '');
+    dropStreamed(volume);
+    expect((await readdir(volume)).sort()).toEqual([begun, 'archive_status']);
+    expect(await readdir(join(volume, 'archive_status'))).toEqual([]);
+    dropStreamed(join(volume, 'none'));
   });
 });
 
@@ -156,22 +173,61 @@ describe('tablespaces of a copy', () => {
   };
   const spaces = (...names: string[]) => names.map((name) => ({ name, location: place(name) }));
   const data = () => join(volume, 'data');
+  const b = () => placeOf('b', '', volume);
 
   it('are refused where the old data has its own, or somebody else’s files lie', async () => {
     await linked('data', 'one');
     await filled('one');
     await filled('two', 'photos');
-    expect(await sharesTablespace(spaces('one'), data())).toBe(true);
-    expect(await sharesTablespace(spaces('two'), data())).toBe(false);
-    const claim = (name: string) => claimTablespaces(spaces(name), placeOf('b', '', volume));
+    const claim = (name: string, mayRemove = false) => claimTablespaces(spaces(name), b(), mayRemove);
     await expect(claim('one')).rejects.toThrow('where the old data of b has its own: allow rebuildInPlace');
-    await expect(claim('two')).rejects.toThrow('in the container of b is not empty: empty it');
-    await expect(claim('three')).resolves.toBeUndefined();
+    expect(await claim('one', true)).toBe(true);
+    await filled('one', 'photos');
+    for (const name of ['one', 'two']) {
+      await expect(claim(name, true)).rejects.toThrow('in the container of b is not empty: empty it');
+    }
+    await mkdir(place('three'));
+    expect(await claim('three')).toBe(false);
+  });
+
+  it('are refused where they cannot be, before the old data goes', async () => {
+    await linked('data', 'one');
+    await filled('one');
+    const claim = (location: string) =>
+      claimTablespaces([...spaces('one'), { name: 'bad', location: join(volume, location) }], b(), true);
+    await expect(claim('none')).rejects.toThrow(/tablespace "bad", which b does not have and cannot make: make it/);
+    for (const folder of ['data', 'data/inside', 'data.new', 'data.wal/inside', 'data.old']) {
+      await expect(claim(folder)).rejects.toThrow('"bad", which a copy replaces with the data directory');
+    }
+    await mkdir(join(volume, 'database'));
+    expect(await claim('database')).toBe(true);
+  });
+
+  it('that were made while they were copied get their folder', async () => {
+    await linked('data.new', 'one', 'two');
+    await filled('one');
+    await makeFolders(await locationsOf(join(volume, 'data.new')));
+    expect(await readdir(place('one'))).toHaveLength(1);
+    expect(await readdir(place('two'))).toEqual([]);
+  });
+
+  it('of this data are missed when their folder is gone or empty', async () => {
+    await linked('data', 'one', 'two');
+    await filled('one');
+    const gone = { code: 'MUST_COPY', message: `${place('two')}, the folder of a tablespace of this data, is gone` };
+    await expect(mustHaveTablespaces(data())).rejects.toMatchObject(gone);
+    await mkdir(place('two'));
+    await expect(mustHaveTablespaces(data())).rejects.toMatchObject(gone);
+    await filled('two');
+    await mustHaveTablespaces(data());
+    await mustHaveTablespaces(join(volume, 'none'));
   });
 
   it('are emptied when the copy was not finished, but for what the present data has', async () => {
     await linked('data', 'one');
-    await claimTablespaces(spaces('one', 'two'), placeOf('b', '', volume));
+    await mkdir(place('one'), { recursive: true });
+    await mkdir(place('two'));
+    await claimTablespaces(spaces('one', 'two'), b(), false);
     await filled('one');
     await filled('two');
     await filled('two', 'photos');
@@ -187,7 +243,8 @@ describe('tablespaces of a copy', () => {
   });
 
   it('stay once the copy has taken its place; those of the old data go with it', async () => {
-    await claimTablespaces(spaces('new'), placeOf('b', '', volume));
+    await mkdir(place('new'), { recursive: true });
+    await claimTablespaces(spaces('new'), b(), false);
     await filled('new');
     await filled('dropped');
     await filled('both');

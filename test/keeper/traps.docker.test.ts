@@ -1,13 +1,17 @@
 /**
  * Two real nodes: a standby that is away until its leader gives its log up (S22), an address that is another node's (S14),
- * and what a promotion after many writes has to clean up.
+ * what a promotion after many writes has to clean up, and an election while replay is paused.
  */
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { lsnDistance } from '../../failover/contract/lsn';
 import type { Status } from '../../failover/contract/messages';
 import { slotName } from '../../failover/contract/naming';
 import type { DeclaredNode } from '../../failover/core/state/cluster';
 import { OpeningChecks } from '../../failover/monitor/nodes/opening';
 import { docker, NodePair } from './node-containers';
+
+/** A standby that is not paused takes 0.1 s. */
+const ELECTED_LIMIT_MS = 2_000;
 
 const pair = new NodePair({
   ...{ prefix: 'spf', subnet: '10.211.4', port: 17_440 },
@@ -124,5 +128,27 @@ describe('a standby that has replayed many writes', () => {
     // The leader keeps them, so they were there to be kept.
     expect(await kept(A, 'pg_current_wal_lsn()')).toBeGreaterThan(20);
     expect(await kept(B, 'pg_last_wal_receive_lsn()')).toBeLessThanOrEqual(1);
+  });
+});
+
+describe('a standby whose replay a person paused', () => {
+  it('is elected in the usual time when its leader dies, with all that it has received', async () => {
+    await monitor.until(B, streams, 'streams', 20_000);
+    await psqlOn(B, 'SELECT pg_wal_replay_pause()');
+    await psql('CREATE TABLE late AS SELECT generate_series(1, 1000) AS n');
+    const flushed = await psql('SELECT pg_current_wal_flush_lsn()');
+    const received = () => psqlOn(B, `SELECT pg_last_wal_receive_lsn() >= '${flushed}'`);
+    await vi.waitFor(async () => expect(await received()).toBe('t'), 10_000);
+    expect(await psqlOn(B, "SELECT to_regclass('late')")).toBe('');
+    await docker('kill', A);
+    await monitor.wait(() => !monitor.view(A).connected, 'break', 10_000);
+    const fromMs = performance.now();
+    const { postgres } = await monitor.done(B, 4, { kind: 'freeze' });
+    expect(lsnDistance(flushed, postgres.lsn ?? '0/0')).toBeGreaterThanOrEqual(0);
+    await monitor.done(B, 4, { kind: 'lead', sync: { leader: B, k: 0, members: [] } });
+    const tookMs = Math.round(performance.now() - fromMs);
+    console.log(`told to promise → leads, with replay paused: ${tookMs} ms`);
+    expect(tookMs).toBeLessThan(ELECTED_LIMIT_MS);
+    expect(await psqlOn(B, 'SELECT count(*) FROM late')).toBe('1000');
   });
 });

@@ -122,3 +122,30 @@ describe("PostgreSQL's words", () => {
     expect(plainWords(text)).toBe('unrecognized configuration parameter "work_mme"');
   });
 });
+
+describe('prepared transactions, of which PostgreSQL must have room for all', () => {
+  const some = (least: number) => [{ name: 'max_prepared_transactions', setting: '10', least }];
+
+  it('refuse a lower setting while there are more of them, without a restart', () => {
+    const tunables = fresh();
+    const refused =
+      'max_prepared_transactions below 2: transactions are prepared (pg_prepared_xacts): commit them or roll them back';
+    expect(tunables.status({}, some(2), true)).toMatchObject({ restart: 'none', refused });
+    expect(tunables.status({ max_prepared_transactions: '2' }, some(2), true)).toMatchObject({ restart: 'in-place' });
+    expect(tunables.status({}, some(0), true)).toMatchObject({ restart: 'in-place', refused: null });
+  });
+
+  it('that were not seen end a blind start once; the next start has the former value', () => {
+    const tunables = fresh();
+    const ten = { ...floors(200), max_prepared_transactions: 10 };
+    expect(tunables.begin({}, ten, true).blind).toBe(true);
+    tunables.failed(ends('maximum number of prepared transactions reached', { recovered: true }));
+    expect(tunables.begin({}, ten, true)).toMatchObject({
+      blind: false,
+      settings: { max_prepared_transactions: '10' },
+    });
+    tunables.answered();
+    tunables.failed(ends(null));
+    expect(tunables.begin({}, ten, true).blind).toBe(true);
+  });
+});

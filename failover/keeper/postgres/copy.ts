@@ -2,9 +2,9 @@
  * Makes a base backup beside the old data while WAL is received without a pause; see
  * docs/decisions/0018-a-copy-receives-wal-all-the-time.md.
  */
-import { openAsBlob } from 'node:fs';
+import { openAsBlob, readdirSync, rmSync } from 'node:fs';
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseLsn } from '../../contract/lsn';
 import { copySlotName, slotName } from '../../contract/naming';
@@ -18,7 +18,7 @@ import { openSource } from './rejoin';
 import { makeRoom, type Removal, reserveFor, watchRoom } from './room';
 import { type Session, within } from './session';
 import { dropSlot, handOver, reserveSlot } from './slots';
-import { claimTablespaces, sharesTablespace, type Tablespace } from './tablespaces';
+import { askTablespaces, claimTablespaces, locationsOf, makeFolders } from './tablespaces';
 
 const DAY_MS = 86_400_000;
 /**
@@ -29,20 +29,15 @@ const LAST_SEGMENT_LIMIT_MS = 60_000;
 const LAST_SEGMENT_LOOK_MS = 50;
 /** Number of bytes to read from the manifest's end. The range of WAL is there and is far shorter. */
 const MANIFEST_TAIL_BYTES = 4_096;
+/**
+ * How long the leader waits for a sign of life of the backup's own WAL stream. A break of that stream ends the copy, so
+ * the disk of this node may stall for longer than that of a standby.
+ */
+const STREAM_OPTIONS = '-c wal_sender_timeout=5min';
 /** Marker file in a data directory that must replay WAL which the leader may no longer have. */
 export const CATCHING_UP = 'keeper.catching_up';
 
-interface SourceFacts {
-  sizeBytes: number;
-  segmentBytes: number;
-  tablespaces: Tablespace[];
-}
-
-const SOURCE_FACTS = `
-SELECT (SELECT sum(pg_database_size(oid)) FROM pg_database)::float8 AS "sizeBytes",
-  (SELECT setting::int FROM pg_settings WHERE name = 'wal_segment_size') AS "segmentBytes",
-  (SELECT coalesce(json_agg(json_build_object('name', spcname, 'location', pg_tablespace_location(oid))), '[]')
-    FROM pg_tablespace WHERE pg_tablespace_location(oid) <> '') AS tablespaces`;
+const SIZE = 'SELECT sum(pg_database_size(oid))::float8 AS "sizeBytes" FROM pg_database';
 
 /** End of the WAL that a backup needs, read from its manifest. */
 export async function endOfBackup(folder: string): Promise<string> {
@@ -68,16 +63,12 @@ interface CopyOptions {
 export async function copyData(source: Source, place: Place, options: CopyOptions): Promise<number> {
   const { fresh, wal, volume, data, node } = place;
   const withSource = <T>(use: (session: Session) => Promise<T>) => within(openSource(source, place), use);
-  const facts = await withSource((session) => session.askOne<SourceFacts>('source', SOURCE_FACTS));
-  const { sizeBytes, segmentBytes, tablespaces } = facts;
-  let { removeOld } = options;
-  if (removeOld !== null && (await sharesTablespace(tablespaces, data))) {
-    await makeRoom(source.name, sizeBytes, place, async () => undefined);
-    await removeOld();
-    removeOld = null;
-  }
-  await makeRoom(source.name, sizeBytes, place, removeOld);
-  await claimTablespaces(tablespaces, place);
+  const { sizeBytes } = await withSource((session) => session.askOne<{ sizeBytes: number }>('size', SIZE));
+  const tablespaces = await withSource(askTablespaces);
+  const { removeOld } = options;
+  const oldGoes = await claimTablespaces(tablespaces, place, removeOld !== null);
+  await makeRoom(source.name, sizeBytes, place, oldGoes ? async () => undefined : removeOld);
+  if (oldGoes) await removeOld?.();
 
   const stop = new AbortController();
   const fail = (error: KeeperError) => stop.abort(error);
@@ -94,10 +85,14 @@ export async function copyData(source: Source, place: Place, options: CopyOption
     await mkdir(wal, { mode: 0o700 });
     receiver.begin();
     const tool = progressOf(options.progress, signal);
-    const connection = conninfo(place, source.address, `${node}-basebackup`);
-    const backup = ['--checkpoint=fast', '--wal-method=none', '--no-password', '--sync-method=syncfs'];
-    await tool(`base backup of ${source.name}`, 'pg_basebackup', ['-d', connection, '-D', fresh, ...backup]);
-    await lastSegment(await endOfBackup(fresh), wal, segmentBytes, signal);
+    const connection = conninfo(place, source.address, `${node}-basebackup`, { options: STREAM_OPTIONS });
+    // Without a WAL stream of its own, the backup would wait at its end for the leader's archive.
+    const backup = ['--checkpoint=fast', '--wal-method=stream', '--no-password', '--sync-method=syncfs'];
+    const meanwhile = () => dropStreamed(join(fresh, 'pg_wal'));
+    await tool(`base backup of ${source.name}`, 'pg_basebackup', ['-d', connection, '-D', fresh, ...backup], meanwhile);
+    // A tablespace that was made meanwhile is linked, and the folder that its WAL needs may be missing.
+    await makeFolders(await locationsOf(fresh));
+    await lastSegment(await endOfBackup(fresh), wal, signal);
     await tool(`verifying the copy of ${source.name}`, 'pg_verifybackup', [`--wal-directory=${wal}`, fresh]);
     await receiver.end();
     if (signal.aborted) throw new Error('aborted');
@@ -121,23 +116,43 @@ export async function copyData(source: Source, place: Place, options: CopyOption
   }
 }
 
-/** Returns a function that runs a tool with `--progress` and reports its last percentage as the progress of `what`. */
+/**
+ * Returns a function that runs a tool with `--progress` and reports its last percentage as the progress of `what`. It
+ * calls `meanwhile` with each progress, about once a second.
+ */
 function progressOf(progress: (text: string) => void, signal: AbortSignal) {
-  return async (what: string, command: string, args: string[]): Promise<void> => {
+  return async (what: string, command: string, args: string[], meanwhile?: () => void): Promise<void> => {
     const tell = throttled(progress);
     const onError = (text: string) => {
       const percent = [...text.matchAll(/\((\d+)%\)/g)].at(-1)?.[1];
       if (percent !== undefined) tell(`${what}: ${percent} %`);
+      meanwhile?.();
     };
     await run(command, ['--progress', ...args], { limitMs: DAY_MS, signal, onError });
   };
 }
 
+/**
+ * Removes the segments that pg_basebackup has received as a whole: all WAL is received into `data.wal`, too, and would
+ * need twice the room. It is synchronous, so that nothing is removed any more once pg_basebackup has ended.
+ */
+export function dropStreamed(wal: string): void {
+  const marks = join(wal, 'archive_status');
+  try {
+    for (const mark of readdirSync(marks)) {
+      rmSync(join(wal, basename(mark, '.done')), { force: true });
+      rmSync(join(marks, mark), { force: true });
+    }
+  } catch {
+    // The folder is not there yet, or pg_basebackup has failed and removes it.
+  }
+}
+
 /** Waits until the segment that ends the backup's WAL at `end` was received as a whole. */
-async function lastSegment(end: string, wal: string, segmentBytes: number, signal: AbortSignal): Promise<void> {
+async function lastSegment(end: string, wal: string, signal: AbortSignal): Promise<void> {
   const deadline = performance.now() + LAST_SEGMENT_LIMIT_MS;
   for (;;) {
-    const received = await receivedUpTo(wal, segmentBytes);
+    const { received } = await receivedUpTo(wal);
     if (received !== null && received >= parseLsn(end)) return;
     if (signal.aborted) throw new Error('aborted');
     if (performance.now() > deadline) {

@@ -123,7 +123,8 @@ export class DataFolder {
   dropCopy(): Promise<void> {
     this.copied = null;
     return this.remove(async () => {
-      await rm(this.place.fresh, { recursive: true, force: true });
+      // The process that receives WAL for pg_basebackup ends a moment after it.
+      await rm(this.place.fresh, { recursive: true, force: true, maxRetries: 10 });
       await rm(this.place.wal, { recursive: true, force: true });
       await removeLeftTablespaces(this.place.volume, this.place.data);
     });

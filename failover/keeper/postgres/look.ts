@@ -191,7 +191,8 @@ async function standbyRow(session: Session, seen: Known): Promise<StandbyRow> {
 // (tunables.ts).
 const PENDING = `
 SELECT current_setting('${VERSION_NAME}', true) AS version,
-  (SELECT coalesce(json_agg(json_build_object('name', name, 'setting', setting)), '[]')
+  (SELECT coalesce(json_agg(json_build_object('name', name, 'setting', setting, 'least',
+      CASE name WHEN 'max_prepared_transactions' THEN (SELECT count(*) FROM pg_prepared_xact()) END)), '[]')
     FROM pg_settings WHERE pending_restart AND name <> 'hot_standby') AS pending`;
 
 /**

@@ -143,7 +143,8 @@ export class Observer {
     if (!files.isWritten) return null;
     const settings = known?.settings ?? (await lookForPending(session, version));
     if (settings === null) return null;
-    this.pending = { version, settings };
+    // Asked again while transactions are prepared, because they end.
+    if (!settings.some(({ least }) => (least ?? 0) > 0)) this.pending = { version, settings };
     return { wanted: JSON.stringify(wanted), status: tunables.status(wanted, settings, !inRecovery) };
   }
 

@@ -37,12 +37,16 @@ const PROGRESS_EVERY_MS = 3_000;
 
 const SEGMENT = /^[0-9A-F]{24}$/;
 
-/** Position up to which a folder has WAL in whole segments, of any timeline; null: it has none. */
-export async function receivedUpTo(folder: string, segmentBytes: number): Promise<bigint | null> {
-  const bytes = BigInt(segmentBytes);
+/**
+ * Position up to which a folder has WAL in whole segments, of any timeline; null: it has none. All segments of a cluster
+ * have the same size, a power of two.
+ */
+export async function receivedUpTo(folder: string): Promise<{ received: bigint | null; segmentBytes: bigint }> {
   const names = (await readdir(folder).catch(() => [])).filter((name) => SEGMENT.test(name));
-  const ends = names.map((name) => segmentStart(name, bytes) + bytes);
-  return ends.reduce<bigint | null>((last, end) => (last === null || end > last ? end : last), null);
+  const segmentBytes = BigInt(names[0] === undefined ? MB : (await stat(join(folder, names[0]))).size);
+  const ends = names.map((name) => segmentStart(name, segmentBytes) + segmentBytes);
+  const received = ends.reduce<bigint | null>((last, end) => (last === null || end > last ? end : last), null);
+  return { received, segmentBytes };
 }
 
 /** Removes a partly received segment. The next run receives it again from its beginning. */
@@ -164,16 +168,9 @@ export class CatchUp {
    */
   private async leftBytes(): Promise<number | null> {
     const read = (await serverProcesses()).map((p) => walFileIn(p.title)).find((file) => file !== null);
-    const segmentBytes = await this.sizeOfSegments();
-    const received = await receivedUpTo(this.folder, segmentBytes);
+    const { received, segmentBytes } = await receivedUpTo(this.folder);
     if (read == null || received === null) return null;
-    return Math.max(0, Number(received - segmentStart(read, BigInt(segmentBytes))));
-  }
-
-  /** All segments of a cluster have the same size, a power of two. */
-  private async sizeOfSegments(): Promise<number> {
-    const name = (await readdir(this.folder)).find((entry) => SEGMENT.test(entry));
-    return name === undefined ? MB : (await stat(join(this.folder, name))).size;
+    return Math.max(0, Number(received - segmentStart(read, segmentBytes)));
   }
 
   private async watch(): Promise<void> {

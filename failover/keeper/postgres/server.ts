@@ -22,6 +22,7 @@ import { promote } from './promotion';
 import { reach } from './rejoin';
 import { ServerLog } from './server-log';
 import { ensureSlots, releaseRows } from './slots';
+import { mustHaveTablespaces } from './tablespaces';
 
 const START_WAIT_MS = 2_000;
 const CHECKPOINT_LIMIT_MS = 60_000;
@@ -125,6 +126,8 @@ export class Server implements Postgres {
     const config = await data.staged(ordered);
     const { view, floors } = await data.look();
     if (floors === null || view.control === null) throw new KeeperError('NO_DATA', 'there is no data to start');
+    // A copy may have to replay the WAL that makes a tablespace.
+    if (!data.catchesUp) await mustHaveTablespaces(place.data);
     const cleanLeader = view.control.clean && view.control.checkpointLsn !== null;
     warning.text = null;
     sessions.begin(config.settings.databaseName);
