@@ -25,10 +25,7 @@ const HEALTH_EVERY_MS = 2_000;
 const CLOSE_LIMIT_MS = 300;
 
 const print = linesTo(process.stdout);
-
-function log(message: string): void {
-  print(`${new Date().toISOString()} keeper: ${message}`);
-}
+const log = (message: string): void => print(`${new Date().toISOString()} keeper: ${message}`);
 
 /** The container's memory limit, bytes; null when there is none. */
 function memoryLimit(): number | null {

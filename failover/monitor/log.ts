@@ -84,8 +84,7 @@ export class FileLog implements Log {
    */
   private async rotate(): Promise<void> {
     const { file, keep } = this;
-    const move = () => rename(file, `${file}.0`);
-    const kept = copyFile(file, `${file}.0`).catch(move);
+    const kept = copyFile(file, `${file}.0`).catch(() => rename(file, `${file}.0`));
     await kept.catch(() => undefined);
     for (let i = keep - 1; i >= 0; i--) await rename(`${file}.${i}`, `${file}.${i + 1}`).catch(() => undefined);
     await writeFile(file, '');

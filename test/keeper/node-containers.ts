@@ -65,6 +65,7 @@ export async function startNode(options: NodeOptions): Promise<void> {
   await docker(
     ...['create', '--name', name, '--network', network, '--ip', address, '--init', '--cap-drop', 'ALL'],
     ...['--security-opt', 'no-new-privileges:true', '--stop-timeout', '60', '--shm-size', '128m', '--memory', '512m'],
+    ...['--log-driver', 'json-file', '--log-opt', 'max-size=10m', '--log-opt', 'max-file=3'],
     ...['--memory-swap', '512m', '--mount', `type=volume,source=${name}-data,target=${PATHS.nodeVolume}`, image],
   );
   const folder = mkdtempSync(join(tmpdir(), 'keeper-config-'));

@@ -1,0 +1,165 @@
+/** A million heartbeats on a real leader whose standby is off, as in a day. */
+import { NodePair } from '../keeper/node-containers';
+import { docker, sqlInside } from '../rig/docker';
+import { Program } from '../rig/program';
+import { waitFor } from '../rig/wait';
+import { putProgram } from './bundle';
+import { heldBy } from './node-figures';
+import type { Part } from './report';
+
+const BEATS = 1_000_000;
+/** Heartbeats side by side, each with sessions of its own: one alone waits for the disk most of the time. */
+const SIDE_BY_SIDE = 8;
+/** An old snapshot is held while this part of the beats is made. */
+const SNAPSHOT = { from: 0.3, to: 0.7 };
+const KEPT_MB = 96;
+const CHECKPOINT_MB = 64;
+const RELEASE_LIMIT_MS = 40_000;
+
+/** A slot keeps at most {@link KEPT_MB}: so much WAL comes in a part of the run, as 4 GB do in a month. */
+const pair = new NodePair({
+  ...{ prefix: 'ebt', subnet: '10.211.90', port: 17_490 },
+  postgresSettings: {
+    ...{ max_slot_wal_keep_size: `${KEPT_MB}MB`, wal_keep_size: '16MB', checkpoint_timeout: '30s' },
+    ...{ max_wal_size: `${CHECKPOINT_MB}MB`, min_wal_size: '16MB' },
+  },
+});
+const { a: A, b: B } = pair;
+const sql = (text: string) => sqlInside(A, text);
+
+const FIGURES = `SELECT pg_relation_size('failover.beat'), pg_total_relation_size('failover.canary'),
+  (SELECT sum(n_dead_tup) FROM pg_stat_all_tables WHERE schemaname = 'failover'),
+  pg_database_size('postgres'), pg_current_wal_lsn() - '0/0'::pg_lsn,
+  (SELECT max(age(datfrozenxid)) FROM pg_database), (SELECT max(mxid_age(datminmxid)) FROM pg_database),
+  (SELECT sum(size) FROM pg_ls_waldir()),
+  (SELECT count(*) FROM pg_replication_slots WHERE coalesce(xmin, catalog_xmin) IS NOT NULL)`;
+
+async function figures() {
+  const [beat = 0, canary = 0, dead = 0, database = 0, wal = 0, age = 0, multi = 0, walDir = 0, holding = 0] = (
+    await sql(FIGURES)
+  )
+    .split(' ')
+    .map(Number);
+  return { beat, canary, dead, database, wal, age, multi, walDir, holding };
+}
+
+const MB = 1024 * 1024;
+const SNAPSHOT_SQL = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 'endurance snapshot'; SELECT pg_sleep(3600)";
+const END_SNAPSHOT = `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+  WHERE query LIKE '%pg_sleep(3600)%' AND pid <> pg_backend_pid()`;
+
+interface Told {
+  beats: number;
+  rss?: number;
+  aSecond?: number;
+  firstMs?: number;
+  lastMs?: number;
+}
+
+export const BEATS_PART: Part = {
+  name: 'beats',
+  title: 'a million heartbeats while the standby is off, with an old snapshot for a part of them',
+  run: async (report, say) => {
+    try {
+      await pair.start();
+      await pair.monitor.done(B, 1, { kind: 'follow', leader: A, method: 'stream' });
+      // A reader of the standby keeps a row of the leader: its slot has an xmin when the standby is switched off.
+      await waitFor('an xmin of the slot', 20_000, async () => (await figures()).holding === 1);
+      await docker('kill', B);
+      const sinceMs = performance.now();
+      const released = async () => (await figures()).holding === 0;
+      await waitFor('no slot keeps dead rows', RELEASE_LIMIT_MS, released);
+      report.note(
+        `the slot of the node that is off gave up its xmin after ${((performance.now() - sinceMs) / 1_000).toFixed(0)} s`,
+      );
+      await putProgram(A, 'beats');
+      await sql('CREATE TABLE churn (n int); INSERT INTO churn SELECT generate_series(1, 10000); DELETE FROM churn');
+      await sql('VACUUM churn');
+      const dead = await sql("SELECT pg_relation_size('churn')");
+      report.must(dead === '0', `VACUUM left ${dead} bytes of deleted rows although no standby is there`);
+      await sql('CHECKPOINT');
+      const before = await figures();
+      const heldBefore = await heldBy(A);
+      let walMost = before.walDir;
+      const told: Told[] = [];
+      const program = new Program(
+        'docker',
+        ['exec', A, 'node', '/tmp/beats.mjs', A, String(SIDE_BY_SIDE), String(BEATS)],
+        (line) => {
+          told.push(JSON.parse(line) as Told);
+        },
+      );
+      const isAt = (part: number) => (told.at(-1)?.beats ?? 0) >= BEATS * part;
+      const looks = setInterval(() => {
+        figures().then(
+          (now) => {
+            walMost = Math.max(walMost, now.walDir);
+          },
+          () => undefined,
+        );
+      }, 2_000);
+      try {
+        await waitFor('the snapshot is due', 900_000, () => isAt(SNAPSHOT.from), 500);
+        await docker('exec', '-d', A, 'psql', '-U', 'postgres', '-c', SNAPSHOT_SQL);
+        await waitFor('the snapshot ends', 900_000, () => isAt(SNAPSHOT.to), 500);
+        const during = await figures();
+        say(`with the snapshot: ${JSON.stringify(during)}`);
+        report.must((await sql(END_SNAPSHOT)) === '1', 'the snapshot was not held');
+        report.must((await program.ended) === 0, 'the beats failed');
+      } finally {
+        clearInterval(looks);
+        if (program.child.exitCode === null) await program.stop();
+      }
+      const end = told.at(-1);
+      const after = await figures();
+      await sql('CHECKPOINT');
+      await waitFor('a new slot after the lost one', 30_000, async () => {
+        return (await sql("SELECT bool_and(wal_status <> 'lost') FROM pg_replication_slots")) === 't';
+      });
+      const heldAfter = await heldBy(A);
+      const done = end?.beats ?? 0;
+      report.must(done >= BEATS, `only ${done} beats were made`);
+      const rate = told.findLast(({ aSecond }) => aSecond !== undefined)?.aSecond ?? 0;
+      report.note(
+        `${done} beats, ${SIDE_BY_SIDE} side by side, ${rate} a second: the keeper makes as many in ${(done / 864_000).toFixed(1)} days`,
+      );
+      report.constant(
+        'time of a beat (median of the first and the last 10,000)',
+        'ms',
+        end?.firstMs ?? 0,
+        end?.lastMs ?? Number.NaN,
+        { factor: 1.5 },
+      );
+      report.constant('size of the heartbeat’s sequence', 'bytes', before.beat, after.beat);
+      report.constant('size of the table failover.canary', 'bytes', before.canary, after.canary, { plus: 32_768 });
+      report.constant('dead rows in the schema failover', '', before.dead, after.dead, { plus: 100 });
+      report.constant('size of the database postgres', 'bytes', before.database, after.database, {
+        factor: 1.05,
+        plus: MB,
+      });
+      report.bounded('WAL of a beat', 'bytes', Math.round((after.wal - before.wal) / done), 400);
+      report.bounded('pg_wal, largest size', 'MB', Math.round(walMost / MB), KEPT_MB + 3 * CHECKPOINT_MB);
+      report.constant('replication slots', '', heldBefore.slots.length, heldAfter.slots.length);
+      report.constant('slots that keep dead rows', '', before.holding, after.holding);
+      report.constant('memory of the keeper', 'MB', heldBefore.rssMb, heldAfter.rssMb, { factor: 1.3, plus: 10 });
+      report.constant('file handles of the keeper', '', heldBefore.handles, heldAfter.handles, { plus: 4 });
+      report.note(
+        `age of the oldest transaction id: ${before.age} before, ${after.age} after (a transaction id for each beat; autovacuum freezes at 200 million)`,
+      );
+      report.must(after.multi === before.multi, 'beats took multixacts');
+      await docker('start', B);
+      await pair.monitor.until(B, (s) => s.postgres.state === 'stopped', 'is back', 30_000);
+      await pair.monitor.done(
+        B,
+        1,
+        { kind: 'follow', leader: A, method: 'copy', replaces: pair.monitor.view(B).status?.dataId ?? '' },
+        90_000,
+      );
+      report.note(
+        'the node that was off came back by a copy: its slot had been given up, as max_slot_wal_keep_size says',
+      );
+    } finally {
+      await pair.remove();
+    }
+  },
+};
