@@ -1,5 +1,5 @@
 /**
- * Heartbeats as fast as PostgreSQL takes them. Runs inside a node's container: the keeper's own heartbeat, with its
+ * Heartbeats as fast as PostgreSQL takes them, and the median of their times. Runs inside a node's container: the keeper's own heartbeat, with its
  * statement, sessions, looks and proofs, but with a clock that does not rest between two beats.
  *
  *     node beats.mjs <node> <heartbeats side by side> <beats>
@@ -11,27 +11,9 @@ import { TICK_MS } from '../../failover/keeper/postgres/own-time';
 import { medianOf } from './figures';
 
 const [NODE = '', SESSIONS, BEATS] = [process.argv[2], Number(process.argv[3]), Number(process.argv[4])];
-/** Beats at the beginning and the end whose times are compared. */
-const COMPARED = 10_000;
-/** A line is printed each so many beats. */
-const TOLD_EVERY = 50_000;
-
-/** Times of the first and the last beats, ms. */
-const first: number[] = [];
-const last: number[] = [];
-let beats = 0;
-const fromMs = performance.now();
-
-function note(ms: number): void {
-  beats += 1;
-  if (first.length < COMPARED) first.push(ms);
-  last.push(ms);
-  if (last.length > 2 * COMPARED) last.splice(0, COMPARED);
-  if (beats % TOLD_EVERY !== 0) return;
-  const { heapUsed, rss } = process.memoryUsage();
-  const seconds = (performance.now() - fromMs) / 1_000;
-  process.stdout.write(`${JSON.stringify({ beats, heapUsed, rss, aSecond: Math.round(beats / seconds) })}\n`);
-}
+/** Times of the beats, ms. */
+const times: number[] = [];
+const note = (ms: number) => times.push(ms);
 
 const sessions = new OwnSessions(NODE);
 const hearts = Array.from({ length: SESSIONS }, () => {
@@ -54,9 +36,10 @@ const hearts = Array.from({ length: SESSIONS }, () => {
 });
 for (const heart of hearts) heart.start();
 const watch = setInterval(() => {
-  if (beats < BEATS) return;
+  if (times.length < BEATS) return;
   clearInterval(watch);
   for (const heart of hearts) heart.stop();
-  const end = { beats, firstMs: medianOf(first), lastMs: medianOf(last.slice(-COMPARED)) };
-  process.stdout.write(`${JSON.stringify(end)}\n`, () => process.exit(0));
+  const { heapUsed, rss } = process.memoryUsage();
+  const told = JSON.stringify({ beats: times.length, medianMs: medianOf(times), heapUsed, rss });
+  process.stdout.write(`${told}\n`, () => process.exit(0));
 }, 20);

@@ -2,7 +2,7 @@
 import { docker, sqlInside } from '../rig/docker';
 
 export interface Held {
-  /** What lies in the node's volume beside `data` and `keeper`. */
+  /** What lies in the node's volume beside `data`, `keeper` and `conf`. */
   leftovers: string[];
   histories: number;
   walMb: number;
@@ -28,7 +28,7 @@ export async function heldBy(node: string): Promise<Held> {
   const leftovers = names
     .trim()
     .split('\n')
-    .filter((name) => !['data', 'keeper'].includes(name));
+    .filter((name) => !['data', 'keeper', 'conf'].includes(name));
   const slots = await sqlInside(node, 'SELECT slot_name FROM pg_replication_slots ORDER BY 1');
   return { leftovers, histories, walMb, slots: slots.split('\n'), rssMb: Math.round(rssKb / 1_024), handles };
 }

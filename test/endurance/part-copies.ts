@@ -10,7 +10,7 @@ import { heldBy } from './node-figures';
 import type { Part } from './report';
 
 const COPIES = 50;
-const LIMIT_MS = 60_000;
+const LIMIT_MS = 120_000;
 const TOOLS = ['pg_basebackup', 'pg_receivewal', 'pg_verifybackup'] as const;
 /** A node on a disk of this size has room for its data and a copy, and for nothing else. */
 const SMALL_DISK = 'size=420m,uid=10000,gid=10000';
@@ -83,12 +83,12 @@ export const COPIES_PART: Part = {
       ended[name] = count;
       if (id() === before) count.failed += 1;
       else count.copied += 1;
-      await waitFor(`nothing is left after: ${name}`, 20_000, async () => (await heldBy(B)).leftovers.length === 0);
-      await waitFor(
-        `no slot of a copy is left after: ${name}`,
-        90_000,
-        async () => (await heldBy(A)).slots.length === 1,
-      );
+      const nothingLeft = async () => {
+        const [{ leftovers }, { slots }] = [await heldBy(B), await heldBy(A)];
+        if (leftovers.length === 0 && slots.length === 1) return true;
+        throw new Error(`${leftovers.join(' ')} and the slots ${slots.join(' ')} are left`);
+      };
+      await waitFor(`nothing is left after: ${name}`, LIMIT_MS, nothingLeft);
     };
 
     try {

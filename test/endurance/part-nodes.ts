@@ -9,7 +9,7 @@ import type { Part } from './report';
 const FOR_MS = 480_000;
 /** What happens to the leader, in turn. */
 const WAYS = ['hand-over', 'crash', 'hand-over', 'crash', 'copy'] as const;
-const STEP_LIMIT_MS = 60_000;
+const STEP_LIMIT_MS = 120_000;
 
 export const NODES_PART: Part = {
   name: 'nodes',
