@@ -177,6 +177,11 @@ export class Engine {
     return null;
   }
 
+  /** Forgets the tasks that will never run: cancelled ones and those of dead processes. They would go with time. */
+  sweep(): void {
+    for (const task of this.heap.splice(0)) if (!task.cancelled && task.owner?.dead !== true) this.push(task);
+  }
+
   get tasks(): number {
     return this.done;
   }

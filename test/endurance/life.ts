@@ -70,6 +70,7 @@ async function until(what: string, holds: () => boolean): Promise<number> {
 
 /** Heap after a collection of garbage. The simulated WAL grows with time and is put outside of the heap meanwhile. */
 function heap(): number {
+  engine.sweep();
   const dirs = world.nodes.flatMap(({ volume: { data, fresh } }) => [data, fresh]).filter((dir) => dir !== null);
   const texts = dirs.map((dir) => Buffer.from(JSON.stringify(dir.wal)));
   for (const dir of dirs) dir.wal = [];

@@ -42,8 +42,8 @@ function nth(i: number): Ask {
 
 /** Memory of a container's program, MB: of all its processes. */
 async function rssMb(container: string): Promise<number> {
-  const lines = (await docker('top', container, '-eo', 'rss,args')).split('\n').slice(1);
-  return Math.round(lines.reduce((sum, line) => sum + Number(line.trim().split(/\s+/)[0]), 0) / MB);
+  const lines = (await docker('top', container, '-eo', 'pid,rss')).split('\n').slice(1);
+  return Math.round(lines.reduce((sum, line) => sum + Number(line.trim().split(/\s+/)[1]), 0) / MB);
 }
 
 export const BACKEND_PART: Part = {

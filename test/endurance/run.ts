@@ -14,7 +14,7 @@ import { machineSize } from '../../scripts/lib/machine-size';
 import { someOf } from '../../scripts/lib/options';
 import { PATHS } from '../../scripts/lib/paths';
 import { say } from '../../scripts/lib/terminal';
-import { loadAverage, PRODUCT, Progress, runProgram, testedTree, today, writeResults } from '../rig/progress';
+import { loadAverage, Progress, runProgram, testedTree, today, writeResults } from '../rig/progress';
 import { BACKEND_PART } from './part-backend';
 import { BEATS_PART } from './part-beats';
 import { CLIENTS_PART } from './part-clients';
@@ -89,7 +89,7 @@ async function main(): Promise<boolean> {
     for (const { name, title } of PARTS) say(`${name.padEnd(10)} ${title}`);
     return true;
   }
-  const tree = await testedTree([...PRODUCT, 'simulator']);
+  const tree = await testedTree();
   const progress = new Progress(join(PATHS.root, 'state', 'endurance', 'progress.json'), tree, Result, fresh);
   const { results } = progress;
   for (const part of parts) {
