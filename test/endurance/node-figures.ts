@@ -1,4 +1,5 @@
 /** What a node's volume, memory and PostgreSQL hold. */
+import { setTimeout as delay } from 'node:timers/promises';
 import { docker, sqlInside } from '../rig/docker';
 
 export interface Held {
@@ -36,4 +37,23 @@ export async function heldBy(node: string): Promise<Held> {
 /** Ends PostgreSQL as a crash of the machine would; the keeper stays. */
 export async function killPostgres(node: string): Promise<void> {
   await docker('exec', node, 'sh', '-c', 'kill -9 $(head -1 /var/lib/postgresql/data/postmaster.pid)');
+}
+
+const REST_MS = 2_000;
+
+/** Looks again and again until `end` is called; one look ends before the next one begins, so that slow looks do not pile up. */
+export function repeatedly(look: () => Promise<void>): { end(): Promise<void> } {
+  const stop = new AbortController();
+  const looking = (async () => {
+    while (!stop.signal.aborted) {
+      await look().catch(() => undefined);
+      await delay(REST_MS, undefined, { signal: stop.signal }).catch(() => undefined);
+    }
+  })();
+  return {
+    end: async () => {
+      stop.abort();
+      await looking;
+    },
+  };
 }

@@ -5,7 +5,7 @@ import { NodePair } from '../keeper/node-containers';
 import { docker, dockerWithin, sqlInside } from '../rig/docker';
 import { waitFor } from '../rig/wait';
 import { putProgram } from './bundle';
-import { heldBy } from './node-figures';
+import { heldBy, repeatedly } from './node-figures';
 import type { Part } from './report';
 
 /** Beats by the keeper's own code, in the beginning and at the end; and all beats. */
@@ -98,7 +98,7 @@ export const BEATS_PART: Part = {
       const note = ({ walDir }: { walDir: number }) => {
         walMost = Math.max(walMost, walDir);
       };
-      const looks = setInterval(() => void figures().then(note, () => undefined), 2_000);
+      const looks = repeatedly(async () => note(await figures()));
       const fromMs = performance.now();
       const firstMs = await keepersBeats();
       try {
@@ -109,7 +109,7 @@ export const BEATS_PART: Part = {
           say(`round ${round + 1} of ${ROUNDS}`);
         }
       } finally {
-        clearInterval(looks);
+        await looks.end();
       }
       const lastMs = await keepersBeats();
       const seconds = (performance.now() - fromMs) / 1_000;

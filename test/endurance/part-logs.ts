@@ -4,7 +4,7 @@ import { buildImage, NodePair } from '../keeper/node-containers';
 import { docker, dockerWithin } from '../rig/docker';
 import { waitFor } from '../rig/wait';
 import { putProgram } from './bundle';
-import { heldBy } from './node-figures';
+import { heldBy, repeatedly } from './node-figures';
 import type { Part, Report } from './report';
 
 const BOX = 'endurance-logs';
@@ -75,19 +75,14 @@ async function nodesLog(report: Report): Promise<void> {
       );
     let most = before.rssMb;
     const fromMs = performance.now();
-    const looks = setInterval(() => {
-      heldBy(pair.a).then(
-        ({ rssMb }) => {
-          most = Math.max(most, rssMb);
-        },
-        () => undefined,
-      );
-    }, 2_000);
+    const looks = repeatedly(async () => {
+      most = Math.max(most, (await heldBy(pair.a)).rssMb);
+    });
     const loop = `DO $$ BEGIN FOR i IN 1..${TEXTS} LOOP RAISE LOG '% %', i, repeat('x', ${TEXT_CHARS}); END LOOP; END $$`;
     try {
       await dockerWithin(600_000, 'exec', pair.a, 'psql', '-U', 'postgres', '-qc', loop);
     } finally {
-      clearInterval(looks);
+      await looks.end();
     }
     const seconds = (performance.now() - fromMs) / 1_000;
     await waitFor('the keeper answers', 20_000, () => pair.monitor.view(pair.a).status?.done === true);
