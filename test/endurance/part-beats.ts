@@ -115,8 +115,8 @@ export const BEATS_PART: Part = {
       const seconds = (performance.now() - fromMs) / 1_000;
       const after = await figures();
       await sql('CHECKPOINT');
-      await waitFor('a new slot after the lost one', 30_000, async () => {
-        return (await sql("SELECT bool_and(wal_status <> 'lost') FROM pg_replication_slots")) === 't';
+      await waitFor('a new slot after the lost one', 60_000, async () => {
+        return (await sql("SELECT bool_and(coalesce(wal_status, '') <> 'lost') FROM pg_replication_slots")) === 't';
       });
       const heldAfter = await heldBy(A);
       const done = after.age - before.age;
