@@ -132,7 +132,8 @@ export class NodePair {
     await buildImage(image);
     const base = { image, network, monitor: { host, port: this.options.port }, clusterKey };
     await Promise.all([a, b].map((name) => startNode({ ...base, name, address: this.address[name] ?? '' })));
-    for (const name of [a, b]) await monitor.until(name, (s) => s.postgres.state === 'absent', 'first status', START_LIMIT_MS);
+    for (const name of [a, b])
+      await monitor.until(name, (s) => s.postgres.state === 'absent', 'first status', START_LIMIT_MS);
     await monitor.done(a, 1, { kind: 'bootstrap' }, START_LIMIT_MS);
     await monitor.done(a, 1, { kind: 'lead', sync: { leader: a, k: 0, members: [] } }, START_LIMIT_MS);
     await monitor.done(b, 1, { kind: 'follow', leader: a, method: 'copy' }, START_LIMIT_MS);
