@@ -1,7 +1,7 @@
 /** A million heartbeats on a real leader whose standby is off, as in a day. */
 import { z } from 'zod';
 import { BEAT } from '../../failover/keeper/postgres/heartbeat';
-import { NodePair } from '../keeper/node-containers';
+import { NodePair, startNode } from '../keeper/node-containers';
 import { docker, dockerWithin, sqlInside } from '../rig/docker';
 import { waitFor } from '../rig/wait';
 import { putProgram } from './bundle';
@@ -21,9 +21,11 @@ const KEPT_MB = 96;
 const CHECKPOINT_MB = 64;
 const RELEASE_LIMIT_MS = 60_000;
 
+const PORT = 17_490;
+const NETWORK = 'ebt-inner';
 /** A slot keeps at most {@link KEPT_MB}: so much WAL comes in a part of the run, as 4 GB do in a month. */
 const pair = new NodePair({
-  ...{ prefix: 'ebt', subnet: '10.211.90', port: 17_490 },
+  ...{ prefix: 'ebt', subnet: '10.211.90', port: PORT },
   postgresSettings: {
     ...{ max_slot_wal_keep_size: `${KEPT_MB}MB`, wal_keep_size: '16MB', checkpoint_timeout: '30s' },
     ...{ max_wal_size: `${CHECKPOINT_MB}MB`, min_wal_size: '16MB' },
@@ -142,7 +144,11 @@ export const BEATS_PART: Part = {
         `age of the oldest transaction id: ${before.age} before, ${after.age} after (each beat takes one; autovacuum freezes tables at 200 million)`,
       );
       report.must(after.multi === before.multi, 'beats took multixacts');
-      await docker('start', B);
+      // The container is made anew on its volume: a machine that is tidied up meanwhile may have removed the stopped one.
+      await docker('rm', '-f', B).catch(() => undefined);
+      const { image, host, clusterKey, address } = pair;
+      const monitor = { host, port: PORT };
+      await startNode({ image, network: NETWORK, monitor, clusterKey, name: B, address: address[B] ?? '' });
       await pair.monitor.until(B, (s) => s.postgres.state === 'stopped', 'is back', 60_000);
       await pair.monitor.done(
         B,
