@@ -15,7 +15,7 @@ const realSetImmediate = globalThis.setImmediate;
 const settle = (process as unknown as { _tickCallback: () => void })._tickCallback;
 /** Tasks per turn of the event loop. The turns let the program handle signals. */
 const TURN = 2_000;
-/** More tasks than any valid run has. A run that reaches this number is in an endless loop. */
+/** More tasks than a run of a seed has. A run that reaches this number is in an endless loop. */
 const TASKS_MAX = 3_000_000;
 
 export interface Task {
@@ -44,7 +44,7 @@ export class Process {
   wokeMs = Number.NEGATIVE_INFINITY;
   readonly deferred: Task[] = [];
   /** Called by the simulated kernel when the process ends; this closes its sockets. */
-  readonly onDeath: (() => void)[] = [];
+  readonly onDeath = new Set<() => void>();
   /** Runs code as this process, now. */
   readonly enter: (run: () => void) => void;
 
@@ -79,7 +79,9 @@ export class Process {
     if (this.state === 'dead') return;
     this.state = 'dead';
     this.deferred.length = 0;
-    for (const close of this.onDeath.splice(0)) close();
+    const closes = [...this.onDeath];
+    this.onDeath.clear();
+    for (const close of closes) close();
   }
 }
 
@@ -92,6 +94,8 @@ export class Engine {
   nowMs = 0;
   /** CPU time of each task while the machine lacks CPU, ms. A process runs its tasks one after the other (S28). */
   cpuMs = 0;
+  /** The run breaks after this number of tasks. */
+  tasksMax = TASKS_MAX;
   readonly random: Random;
   private readonly heap: Task[] = [];
   private count = 0;
@@ -163,7 +167,7 @@ export class Engine {
         continue;
       }
       this.nowMs = Math.max(this.nowMs, task.atMs);
-      if (++this.done > TASKS_MAX) throw new Error('an endless loop: too many tasks');
+      if (++this.done > this.tasksMax) throw new Error('an endless loop: too many tasks');
       if (task.owner === null) ownerless(task.run);
       else task.owner.enter(task.run);
       settle();
@@ -171,6 +175,11 @@ export class Engine {
       if (until()) return true;
     }
     return null;
+  }
+
+  /** Forgets the tasks that will never run: cancelled ones and those of dead processes. They would go with time. */
+  sweep(): void {
+    for (const task of this.heap.splice(0)) if (!task.cancelled && task.owner?.dead !== true) this.push(task);
   }
 
   get tasks(): number {

@@ -237,7 +237,7 @@ export class ProxySession {
       const kernel = () => {
         if (server.process.dead && this.ownBackend === null) this.close();
       };
-      server.process.onDeath.push(() => fromServer.send(haproxy.process, kernel));
+      server.process.onDeath.add(() => fromServer.send(haproxy.process, kernel));
     });
   }
 

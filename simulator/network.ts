@@ -90,13 +90,14 @@ export class SimSocket extends EventEmitter {
   private out: Channel | null = null;
   private finSent = false;
   private hasEnded = false;
+  private readonly onDeath = () => this.kernelCloses();
 
   constructor(
     private readonly network: Network,
     readonly owner: Process,
   ) {
     super();
-    owner.onDeath.push(() => this.kernelCloses());
+    owner.onDeath.add(this.onDeath);
   }
 
   join(far: SimSocket): void {
@@ -133,7 +134,7 @@ export class SimSocket extends EventEmitter {
 
   destroy(): this {
     if (this.destroyed) return this;
-    this.destroyed = true;
+    this.close();
     this.network.engine.after(0, this.owner, () => this.emit('close'));
     this.tellPeer();
     return this;
@@ -141,9 +142,14 @@ export class SimSocket extends EventEmitter {
 
   fail(code: string): void {
     if (this.destroyed) return;
-    this.destroyed = true;
+    this.close();
     this.emit('error', Object.assign(new Error(code), { code }));
     this.emit('close');
+  }
+
+  private close(): void {
+    this.destroyed = true;
+    this.owner.onDeath.delete(this.onDeath);
   }
 
   private receive(bytes: Buffer): void {
@@ -167,7 +173,7 @@ export class SimSocket extends EventEmitter {
 
   private kernelCloses(): void {
     if (this.destroyed) return;
-    this.destroyed = true;
+    this.close();
     this.tellPeer();
   }
 
@@ -176,7 +182,7 @@ export class SimSocket extends EventEmitter {
     if (peer === null || out === null) return;
     out.send(peer.owner, () => {
       if (peer.destroyed) return;
-      peer.destroyed = true;
+      peer.close();
       peer.endOnce();
       peer.emit('close');
     });
@@ -190,7 +196,7 @@ export class SimServer extends EventEmitter {
     readonly handler: (socket: SimSocket) => void,
   ) {
     super();
-    process.onDeath.push(() => network.unlisten(this));
+    process.onDeath.add(() => network.unlisten(this));
   }
 
   listen(port: number, _address: string, listening: () => void): this {

@@ -23,13 +23,14 @@ export class SimPgClient extends EventEmitter {
   private down: Channel | null = null;
   private up: Channel | null = null;
   private gone = false;
+  private readonly onDeath = () => this.drop();
 
   constructor(private readonly options: Options) {
     super();
     const process = currentProcess();
     if (process === undefined) throw new Error('a simulated client outside of the simulation');
     this.process = process;
-    process.onDeath.push(() => this.drop());
+    process.onDeath.add(this.onDeath);
   }
 
   async connect(): Promise<void> {
@@ -107,15 +108,20 @@ export class SimPgClient extends EventEmitter {
 
   private drop(): void {
     if (this.gone) return;
-    this.gone = true;
+    this.leave();
     const { session } = this;
     if (session !== null) this.up?.send(session.postgres.process, () => session.postgres.closeSession(session));
   }
 
   private lost(): void {
     if (this.gone) return;
-    this.gone = true;
+    this.leave();
     this.emit('end');
+  }
+
+  private leave(): void {
+    this.gone = true;
+    this.process.onDeath.delete(this.onDeath);
   }
 }
 

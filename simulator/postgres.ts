@@ -295,7 +295,7 @@ export class PostgresServer {
     data.clean = false;
     data.cleanLeader = false;
     this.table = data.table(data.applied);
-    this.process.onDeath.push(() => this.died());
+    this.process.onDeath.add(() => this.died());
     this.after(this.engine.random.delay(60), () => this.started());
     this.every(KEEPALIVE_MS, () => this.watchPeers());
     this.answerAgain();

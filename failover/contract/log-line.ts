@@ -6,6 +6,8 @@ export type Level = z.infer<typeof Level>;
 
 const MESSAGE_CHARS_MAX = 2_000;
 const SUBJECT_WIDTH = 20;
+/** What waits at most for the reader of a process's output, bytes. */
+const WAITING_BYTES_MAX = 1024 * 1024;
 
 /**
  * Characters that are not text: control characters (a terminal obeys them), format characters (they change the
@@ -33,6 +35,21 @@ export function oneLine(text: string): string {
 /** Cuts a message to the length that failover.log, the console and the API allow. */
 export function shortened(message: string): string {
   return message.slice(0, MESSAGE_CHARS_MAX);
+}
+
+/**
+ * Returns what writes lines to a process's output. Node keeps in memory what the engine does not read, so lines are
+ * left out while too much waits; their number is told as soon as the engine reads again.
+ */
+export function linesTo(output: { readonly writableLength: number; write(text: string): unknown }) {
+  let leftOut = 0;
+  return (line: string): void => {
+    leftOut += 1;
+    if (output.writableLength > WAITING_BYTES_MAX) return;
+    const note = leftOut === 1 ? '' : `${leftOut - 1} lines were left out, because this output was not read\n`;
+    leftOut = 0;
+    output.write(`${note}${line}\n`);
+  };
 }
 
 /**

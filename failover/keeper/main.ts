@@ -12,6 +12,7 @@ import { totalmem, uptime } from 'node:os';
 import { messageOf } from '../contract/errors';
 import { KeeperConfig } from '../contract/inputs';
 import { PATHS, UNUSED_SIGNALS } from '../contract/layout';
+import { linesTo } from '../contract/log-line';
 import { systemClock } from './clock';
 import { Keeper } from './keeper';
 import { StateFolder } from './memory';
@@ -23,9 +24,8 @@ const HEALTH_FILE = '/run/keeper/healthy';
 const HEALTH_EVERY_MS = 2_000;
 const CLOSE_LIMIT_MS = 300;
 
-function log(message: string): void {
-  process.stdout.write(`${new Date().toISOString()} keeper: ${message}\n`);
-}
+const print = linesTo(process.stdout);
+const log = (message: string): void => print(`${new Date().toISOString()} keeper: ${message}`);
 
 /** The container's memory limit, bytes; null when there is none. */
 function memoryLimit(): number | null {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { messageOf } from '../contract/errors';
 import { MonitorConfig } from '../contract/inputs';
 import { PATHS, PORTS, UNUSED_SIGNALS } from '../contract/layout';
-import { formatJson, formatLine } from '../contract/log-line';
+import { formatJson, formatLine, linesTo } from '../contract/log-line';
 import { FileStore } from './coordination/store';
 import { FileLog } from './log';
 import type { Loop } from './loop';
@@ -37,9 +37,8 @@ async function main(): Promise<void> {
   const config = readConfig();
   const clock = { nowMs: () => performance.now() };
   const format = config.logFormat === 'json' ? formatJson : formatLine;
-  const stdout = (line: string) => process.stdout.write(`${line}\n`);
   const path = join(PATHS.logFolder, 'failover.log');
-  const file = new FileLog(path, config.logSizeBytes, LOG_FILES, stdout, format);
+  const file = new FileLog(path, config.logSizeBytes, LOG_FILES, linesTo(process.stdout), format);
   const outside = new Outside(config, clock, file, () => monitor.parts.requests);
   for (const signal of UNUSED_SIGNALS) {
     process.on(signal, () => outside.write('INFO', 'monitor', 'SIGNAL_IGNORED', `${signal} is ignored`));

@@ -11,6 +11,8 @@ import { ScriptedMonitor } from './scripted-monitor';
 
 const execute = promisify(execFile);
 const ROOT = join(__dirname, '../..');
+/** A limit, not an expectation: the machine may be very busy, ms. */
+const START_LIMIT_MS = 120_000;
 
 export async function docker(...args: string[]): Promise<string> {
   const { stdout } = await execute('docker', args, { maxBuffer: 16 * 1024 * 1024 });
@@ -65,6 +67,7 @@ export async function startNode(options: NodeOptions): Promise<void> {
   await docker(
     ...['create', '--name', name, '--network', network, '--ip', address, '--init', '--cap-drop', 'ALL'],
     ...['--security-opt', 'no-new-privileges:true', '--stop-timeout', '60', '--shm-size', '128m', '--memory', '512m'],
+    ...['--log-driver', 'json-file', '--log-opt', 'max-size=10m', '--log-opt', 'max-file=3'],
     ...['--memory-swap', '512m', '--mount', `type=volume,source=${name}-data,target=${PATHS.nodeVolume}`, image],
   );
   const folder = mkdtempSync(join(tmpdir(), 'keeper-config-'));
@@ -129,10 +132,11 @@ export class NodePair {
     await buildImage(image);
     const base = { image, network, monitor: { host, port: this.options.port }, clusterKey };
     await Promise.all([a, b].map((name) => startNode({ ...base, name, address: this.address[name] ?? '' })));
-    for (const name of [a, b]) await monitor.until(name, (s) => s.postgres.state === 'absent', 'first status', 20_000);
-    await monitor.done(a, 1, { kind: 'bootstrap' });
-    await monitor.done(a, 1, { kind: 'lead', sync: { leader: a, k: 0, members: [] } });
-    await monitor.done(b, 1, { kind: 'follow', leader: a, method: 'copy' });
+    for (const name of [a, b])
+      await monitor.until(name, (s) => s.postgres.state === 'absent', 'first status', START_LIMIT_MS);
+    await monitor.done(a, 1, { kind: 'bootstrap' }, START_LIMIT_MS);
+    await monitor.done(a, 1, { kind: 'lead', sync: { leader: a, k: 0, members: [] } }, START_LIMIT_MS);
+    await monitor.done(b, 1, { kind: 'follow', leader: a, method: 'copy' }, START_LIMIT_MS);
   }
 
   private async removeNodes(): Promise<void> {

@@ -423,6 +423,31 @@ describe('the stream', () => {
     expect(listeners.count).toBe(0);
   });
 
+  it('ends a connection that is not read, with one line for people', async () => {
+    const { app, feed, listeners } = served();
+    const told = vi.spyOn(console, 'error').mockImplementation(() => undefined);
+    const server = await listenHttp(app, '127.0.0.1', 0);
+    const socket = connect(server.port, '127.0.0.1').pause();
+    socket.on('error', () => undefined);
+    socket.write('GET /api/v1/stream HTTP/1.1\r\nHost: localhost\r\n\r\n');
+    await vi.waitFor(() => expect(listeners.count).toBe(1));
+    // The kernel takes some megabytes first.
+    const message = 'x'.repeat(100_000);
+    await vi.waitFor(
+      () => {
+        feed.log({ at: '', level: 'INFO', subject: '', code: '', message });
+        expect(listeners.count).toBe(0);
+      },
+      { timeout: 15_000, interval: 1 },
+    );
+    await vi.waitFor(() => expect(told).toHaveBeenCalled());
+    expect(told.mock.calls).toEqual([['a listener of /api/v1/stream does not read and was dropped']]);
+    socket.resume();
+    await once(socket, 'close');
+    told.mockRestore();
+    server.close();
+  });
+
   it('reaches a client over a real connection until that is closed', async () => {
     const { app, feed, listeners } = served();
     const server = await listenHttp(app, '127.0.0.1', 0);

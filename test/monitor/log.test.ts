@@ -1,15 +1,23 @@
-import { mkdtemp, open, readFile, rm } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, open, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { formatJson, formatLine, localTime, oneLine } from '../../failover/contract/log-line';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { formatJson, formatLine, linesTo, localTime, oneLine } from '../../failover/contract/log-line';
 import { FileLog } from '../../failover/monitor/log';
+
+vi.mock('node:fs/promises', async (original) => {
+  const real = await original<typeof import('node:fs/promises')>();
+  return { ...real, copyFile: vi.fn(real.copyFile), rename: vi.fn(real.rename) };
+});
 
 let folder = '';
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'log-'));
 });
-afterEach(() => rm(folder, { recursive: true, force: true }));
+afterEach(async () => {
+  vi.resetAllMocks();
+  await rm(folder, { recursive: true, force: true });
+});
 
 const AT = new Date('2026-11-24T21:55:22.123Z');
 const logTo = (file: string, bytesMax = 1_000_000, lines: string[] = []) =>
@@ -107,5 +115,120 @@ describe('failover.log', () => {
     const text = await readFile(file, 'utf8');
     expect(text).toContain('line 4999');
     expect(text).toMatch(/LOG_DROPPED +\d+ lines were not written/);
+  });
+});
+
+describe('failover.log while its disk or folder is changed', () => {
+  const told = (lines: readonly string[], code: string) => lines.filter((line) => line.includes(code)).length;
+  const noRoom = () => Object.assign(new Error('ENOSPC: no space left on device'), { code: 'ENOSPC' });
+
+  /** A log, its output, and what writes one line and waits until it is in the file or could not be written. */
+  function logged(bytesMax?: number) {
+    const [file, lines] = [join(folder, 'failover.log'), [] as string[]];
+    const log = logTo(file, bytesMax, lines);
+    const add = async (words: string) => {
+      log.write('INFO', 'a', 'CONNECTED', words);
+      await log.flush();
+    };
+    return { file, lines, log, add, text: () => readFile(file, 'utf8') };
+  }
+
+  it('loses nothing on a full disk, and says once that it cannot write', async () => {
+    const { file, lines, add, text } = logged();
+    await symlink('/dev/full', file);
+    for (const words of ['first', 'second', 'third']) await add(words);
+    expect(told(lines, 'LOG_FAILED')).toBe(1);
+    await rm(file);
+    await add('fourth');
+    expect(await text()).toMatch(/^.*first\n.*second\n.*third\n.*fourth\n$/);
+    await symlink('/dev/full', `${file}.full`);
+    await rename(`${file}.full`, file);
+    await add('fifth');
+    expect(told(lines, 'LOG_FAILED')).toBe(2);
+  });
+
+  it('keeps so many lines for the time when it can be written again, and then tells once how many it lost', async () => {
+    const { file, log, add, text } = logged();
+    await symlink('/dev/full', file);
+    for (let i = 0; i < 2_500; i++) log.write('INFO', 'a', 'CONNECTED', `line ${i}.`);
+    await log.flush();
+    for (let i = 2_500; i < 3_000; i++) await add(`line ${i}.`);
+    await rm(file);
+    await add('line 3000.');
+    await add('line 3001.');
+    const whole = (await text()).trimEnd().split('\n');
+    expect(whole[0]).toMatch(/LOG_DROPPED +1001 lines were not written$/);
+    expect(whole).toHaveLength(2_002);
+    expect(whole[1]).toContain('line 1001.');
+  });
+
+  it('goes on in a new file when the file or its folder is removed, or the file is renamed', async () => {
+    const { file, lines, add, text } = logged();
+    await add('first');
+    await rename(file, `${file}.moved`);
+    await add('second');
+    expect(await text()).toMatch(/^.*second\n$/);
+    await rm(file);
+    await add('third');
+    expect(await text()).toMatch(/^.*third\n$/);
+    await rm(folder, { recursive: true });
+    await add('fourth');
+    await mkdir(folder);
+    await add('fifth');
+    expect(await text()).toMatch(/^.*fourth\n.*fifth\n$/);
+    expect(told(lines, 'LOG_FAILED')).toBe(1);
+  });
+
+  it('pushes no older file out by copies that fail, and does not grow', async () => {
+    const { file, lines, add, text } = logged(1_000);
+    await writeFile(`${file}.1`, 'old');
+    vi.mocked(copyFile).mockRejectedValueOnce(noRoom());
+    await add('x'.repeat(1_500));
+    expect((await readdir(folder)).sort()).toEqual(['failover.log', 'failover.log.1', 'failover.log.2']);
+    expect([await readFile(`${file}.1`, 'utf8'), await readFile(`${file}.2`, 'utf8')]).toEqual([
+      expect.stringContaining('xxx'),
+      'old',
+    ]);
+    await add('short');
+    expect(await text()).toMatch(/^.*short\n$/);
+    expect(told(lines, 'LOG_FAILED')).toBe(0);
+  });
+
+  it('does not grow where its folder cannot be changed, and says so once', async () => {
+    const { lines, add, text } = logged(1_000);
+    vi.mocked(copyFile).mockRejectedValue(noRoom());
+    vi.mocked(rename).mockRejectedValue(new Error('EACCES: permission denied'));
+    for (let i = 0; i < 5; i++) {
+      await add('x'.repeat(1_500));
+      expect((await text()).length).toBeLessThan(1_000);
+    }
+    expect(told(lines, 'LOG_FAILED')).toBe(1);
+  });
+
+  it.each([1, 100, 1_000, 20_000])('keeps the sizes bounded with rotation at %i bytes', async (bytesMax) => {
+    const { file, log } = logged(bytesMax);
+    for (let i = 0; i < 400; i++) {
+      log.write('INFO', 'a', 'CONNECTED', 'x'.repeat(i));
+      if (i % 3 === 0) await log.flush();
+    }
+    await log.flush();
+    const names = await readdir(folder);
+    expect(names.filter((name) => name !== 'failover.log' && name !== 'failover.log.1')).toEqual(['failover.log.2']);
+    for (const name of names) expect((await readFile(join(folder, name))).length).toBeLessThan(bytesMax + 3 * 500);
+    expect(await readFile(`${file}.1`, 'utf8')).toContain('xxx');
+  });
+});
+
+describe('the output of a process that the engine does not read', () => {
+  it('leaves lines out, so that they do not fill the memory, and tells how many', () => {
+    const output = { writableLength: 0, text: '', write: (text: string) => (output.text += text) };
+    const print = linesTo(output);
+    print('first');
+    output.writableLength = 2 * 1024 * 1024;
+    for (let i = 0; i < 1_000; i++) print('not read');
+    output.writableLength = 0;
+    print('second');
+    print('third');
+    expect(output.text).toBe('first\n1000 lines were left out, because this output was not read\nsecond\nthird\n');
   });
 });

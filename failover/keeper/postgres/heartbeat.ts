@@ -51,7 +51,7 @@ export const BEAT_MAX = 4_000_000_000_000_000;
  * count. Its type is written down, because PostgreSQL would take it from the relation: a session that prepares this
  * while a person has put a view in place of the sequence would keep the view's type.
  */
-const BEAT = `SELECT pg_catalog.setval('${BEAT_SEQUENCE}',
+export const BEAT = `SELECT pg_catalog.setval('${BEAT_SEQUENCE}',
   CASE WHEN last_value BETWEEN $1::bigint AND ${BEAT_MAX} THEN last_value ELSE $1 END + 1)::text AS n
   FROM ${BEAT_SEQUENCE}`;
 

@@ -2,6 +2,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { messageOf } from '../../contract/errors';
 import { PORTS } from '../../contract/layout';
+import { linesTo } from '../../contract/log-line';
 import { printLsn } from '../../contract/lsn';
 import type { NodeSettings } from '../../contract/messages';
 import { KEEPER_ROLE, MONITOR_ROLE } from '../../contract/naming';
@@ -53,7 +54,7 @@ export class Server implements Postgres {
   onCrash: (reason: string | null) => void = () => undefined;
   onProgress: (text: string) => void = () => undefined;
   private readonly warning: Warning = { text: null };
-  private readonly log = new ServerLog((line) => process.stderr.write(`${line}\n`));
+  private readonly log = new ServerLog(linesTo(process.stderr));
   private readonly sessions: OwnSessions;
   private readonly files: Configuration;
   private readonly data: DataFolder;

@@ -64,8 +64,8 @@ export class Listeners {
 
   private drop(controller: ReadableStreamDefaultController<Uint8Array>): void {
     this.all.delete(controller);
-    // This also drops what still waits for that listener.
-    controller.error(new Error('too slow'));
+    // This also drops what still waits for that listener. The server prints the reason; an error would have a stack.
+    controller.error('a listener of /api/v1/stream does not read and was dropped');
   }
 }
 
