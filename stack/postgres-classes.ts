@@ -123,6 +123,8 @@ function bounded(name: string, limit: Limit, reason: string): Bounded {
 const KEPT_IN_LOG = 'Standbys compare it with their leader (S23), so the keeper reads the number';
 const STREAM =
   'A standby reports every second; a shorter time ends the stream of a busy one, and a longer one lets a dead connection keep the slot of a standby that is back.';
+const KERNEL =
+  'Linux refuses a larger number; PostgreSQL then goes on without it and logs an error at each login, several a second.';
 const FLOOD = 'would fill the log with several lines a statement, of which the failover makes twenty a second.';
 
 /** Settings that are refused outside of their limits. */
@@ -153,6 +155,9 @@ export const BOUNDED: readonly Bounded[] = [
     offOr(time('2s', '1d', 'ms')),
     'A shorter one ends a connection after one lost packet, that of a standby too.',
   ),
+  bounded('tcp_keepalives_idle', offOr(time('1s', '9h', 's')), KERNEL),
+  bounded('tcp_keepalives_interval', offOr(time('1s', '9h', 's')), KERNEL),
+  bounded('tcp_keepalives_count', whole(0, 127), KERNEL),
   bounded(
     'max_slot_wal_keep_size',
     size('256MB', '1TB', 'MB'),
@@ -221,8 +226,7 @@ export const FREE: readonly Family[] = [
   family(
     "it ends sessions, statements or transactions of clients; the failover's own sessions name their own limits",
     `client_connection_check_interval deadlock_timeout idle_in_transaction_session_timeout idle_session_timeout
-    lock_timeout statement_timeout tcp_keepalives_count tcp_keepalives_idle tcp_keepalives_interval
-    transaction_timeout`,
+    lock_timeout statement_timeout transaction_timeout`,
   ),
   family(
     'memory and files: what does not fit is refused by the check container, or makes statements slow',

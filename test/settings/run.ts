@@ -64,7 +64,7 @@ async function main(): Promise<boolean> {
     return true;
   }
   const config = { replicas: 1, backend: 'false' };
-  const own = new OwnStack({ name, ports: 24_000, subnet: '10.98.72', config });
+  const own = new OwnStack({ name, ports: 18_000, subnet: '10.98.72', config });
   const progress = new Progress(join(own.folder, 'progress.json'), ANY_TREE, Result, fresh);
   const open = groups.filter((group) => !progress.results.some((r) => isOf(group)(r) && r.problems.length === 0));
   try {
