@@ -171,6 +171,11 @@ export const BOUNDED: readonly Bounded[] = [
     'With less, the leader writes checkpoints without a pause. A node that was killed replays up to so much before it is of use again.',
   ),
   bounded(
+    'transaction_timeout',
+    offOr(time('10s', '24d', 'ms')),
+    'For PostgreSQL a login is a transaction, in which a session of the failover cannot name its own limit yet. A shorter one can be set for roles and databases (ALTER ROLE … SET).',
+  ),
+  bounded(
     'archive_timeout',
     offOr(time('10s', '1d', 's')),
     'The heartbeat writes all the time, so each switch sends a whole segment to each standby and to the archive.',
@@ -226,7 +231,7 @@ export const FREE: readonly Family[] = [
   family(
     "it ends sessions, statements or transactions of clients; the failover's own sessions name their own limits",
     `client_connection_check_interval deadlock_timeout idle_in_transaction_session_timeout idle_session_timeout
-    lock_timeout statement_timeout transaction_timeout`,
+    lock_timeout statement_timeout`,
   ),
   family(
     'memory and files: what does not fit is refused by the check container, or makes statements slow',

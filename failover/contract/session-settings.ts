@@ -92,10 +92,11 @@ export function sessionOptions(rights: SessionRights, more: Readonly<Record<stri
 }
 
 /**
- * Value of `options` for sessions of the replication protocol. They end after 1 ms, too, when a setting says so. All
- * other settings do not matter to them, and PostgreSQL keeps 1,023 characters of a standby's connection string.
+ * Value of `options` for sessions of the replication protocol: PostgreSQL ends them, too, when they idle between two
+ * commands. The other settings above mean nothing to them, and PostgreSQL keeps 1,023 characters of a standby's
+ * connection string.
  */
-export const STREAM_OPTIONS = '-c idle_session_timeout=0 -c transaction_timeout=0';
+export const STREAM_OPTIONS = '-c idle_session_timeout=0';
 
 /** SQLSTATE of a refused startup packet: the role may not set one of its settings, or may not enter the database. */
 export const INSUFFICIENT_PRIVILEGE = '42501';

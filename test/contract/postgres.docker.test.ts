@@ -13,6 +13,7 @@ import { BOUNDED, CLASSED_NAMES, classOf } from '../../stack/postgres-classes';
 import { SETTINGS } from '../keeper/fakes';
 import { buildImage, docker, dockerQuietly } from '../keeper/node-containers';
 import { waitFor } from '../rig/wait';
+import { TIMEOUTS } from '../timeouts';
 import { type Commit, type ContractNode, type Pair, POSTGRES_CONTRACT } from './postgres';
 
 const IMAGE = 'contract-postgres:test';
@@ -233,25 +234,19 @@ describe('the real PostgreSQL', () => {
 
   it.each(Object.entries(POSTGRES_CONTRACT))('%s', (_name, holds) => holds(pair));
 
-  it('streams to a standby and to the tools of a copy, also when it ends what idles or runs for 1 ms', async () => {
-    const ms = {
-      idle_session_timeout: '1ms',
-      transaction_timeout: '1ms',
-      statement_timeout: '1ms',
-      lock_timeout: '1ms',
-    };
-    await a.tune(ms);
+  it('streams to a standby and to the tools of a copy, also when it ends sessions that idle for 1 ms', async () => {
+    await a.tune({ idle_session_timeout: '1ms', statement_timeout: '1ms', lock_timeout: '1ms' });
     await b.kill();
     await b.start(a);
     const standby = async () =>
       (await a.look()).standbys.some(({ name, state }) => name === b.name && state === 'streaming');
-    await waitFor('b streams', 2 * LIMIT_MS, standby, 20);
-    const place = { port: a.port, passfile: '/tmp/none' };
-    const connection = conninfo(place, ADDRESS, 'copy').replaceAll(REPLICATION_ROLE, 'postgres');
-    await shell(`rm -rf /tmp/copy /tmp/received && mkdir /tmp/received
-      pg_basebackup -d "${connection}" -D /tmp/copy -c fast -X none
-      pg_receivewal -d "${connection}" -D /tmp/received --create-slot -S received
-      pg_receivewal -d "${connection}" -D /tmp/received -S received --no-loop --endpos="$(psql -h ${ADDRESS} -p ${a.port} -U postgres -Atc 'SELECT pg_current_wal_lsn()')"`);
+    await waitFor('b streams', TIMEOUTS.rejoin, standby, 20);
+    const { flushLsn } = await a.look();
+    const connection = conninfo({ port: a.port, passfile: '/tmp/none' }, ADDRESS, 'copy');
+    const receive = 'pg_receivewal -d "$connection" -D /tmp/received -S received';
+    await shell(`set -e; connection="${connection.replaceAll(REPLICATION_ROLE, 'postgres')}"
+      pg_basebackup -d "$connection" -D /tmp/copy -c fast -X none
+      mkdir /tmp/received; ${receive} --create-slot; ${receive} --no-loop --endpos=${flushLsn}`);
     await a.tune({});
   });
 
@@ -268,8 +263,10 @@ describe('the real PostgreSQL', () => {
     for (const { name, allowed, accepts } of BOUNDED) {
       const { setting = '', shown = '', unit = null } = settings.find((one) => one.name === name) ?? {};
       expect([name, /\(without a unit: in (\w+)\)$/.exec(allowed)?.[1] ?? null]).toEqual([name, unit]);
+      // This container has less memory than a node may have, so it has fewer connections.
+      const shipped = name === 'max_connections' ? [] : [setting, shown];
       expect(
-        [setting, shown].filter((value) => !accepts(value)),
+        shipped.filter((value) => !accepts(value)),
         name,
       ).toEqual([]);
     }

@@ -14,7 +14,7 @@ const TIMES: Extremes = {
   lock_timeout: ['1ms', '1d'],
   idle_in_transaction_session_timeout: ['1ms', '0'],
   idle_session_timeout: ['1ms', '1d'],
-  transaction_timeout: ['1ms', '1d'],
+  transaction_timeout: ['10s', '1d'],
   deadlock_timeout: ['1ms', '1d'],
   client_connection_check_interval: ['1ms', '1d'],
   tcp_user_timeout: ['2s', '1d'],

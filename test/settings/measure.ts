@@ -17,8 +17,12 @@ import type { Group } from './groups';
 
 /** With its schema, because `search_path` is one of the settings. */
 const TABLE = 'public.settings_writes';
-/** Longest time without an acknowledged write, of each client, in a kill and in a switchover, ms. */
-export const PAUSE_LIMIT_MS = TIMEOUTS.nextInsert;
+/**
+ * Longest time without an acknowledged write, of each client, in a kill and in a switchover, ms. A limit, not an
+ * expectation: 5 s for running transactions to end are a part of a switchover, and the machine may be very busy. The page
+ * has the figures, each with the load average.
+ */
+export const PAUSE_LIMIT_MS = 10_000;
 /** Until something that takes a moment counts as never, ms. */
 const NEVER_MS = 60_000;
 /** 20 ms between two writes of the held, 100 ms of the fresh client: the log of every statement is a part of the test. */
