@@ -16,11 +16,14 @@ import { checkStackName } from '../../scripts/lib/stack';
 import { say } from '../../scripts/lib/terminal';
 import { PRODUCT, Progress, runProgram, testedTree, today, writeResults } from '../rig/progress';
 import { OwnStack } from '../rig/stack';
+import { healthy } from '../rig/view';
 import { EXTREMES } from './extremes';
 import { type Group, groupsOf } from './groups';
 import { measure, prepare, Result } from './measure';
 import { page, row } from './page';
 
+/** How long a stack that was left running may take to say that all is well, ms. */
+const RUNS_LIMIT_MS = 10_000;
 /** The page names the commit of each result, so those of another one are kept. */
 const ANY_TREE = 'any';
 
@@ -51,6 +54,16 @@ const isOf =
   (result: Result) =>
     result.name === name && isDeepStrictEqual(result.settings, { ...settings });
 
+/** Brings the stack up, unless an earlier run has left it running. */
+async function begin(own: OwnStack): Promise<void> {
+  const runs = await healthy(own.seen, RUNS_LIMIT_MS).then(
+    () => true,
+    () => false,
+  );
+  if (!runs) await own.up(() => undefined);
+  await prepare(own);
+}
+
 async function main(): Promise<boolean> {
   const { all, groups, list, keep, fresh, stack: name } = readArguments();
   if (list) {
@@ -68,10 +81,7 @@ async function main(): Promise<boolean> {
   const progress = new Progress(join(own.folder, 'progress.json'), ANY_TREE, Result, fresh);
   const open = groups.filter((group) => !progress.results.some((r) => isOf(group)(r) && r.problems.length === 0));
   try {
-    if (open.length > 0) {
-      await own.up(() => undefined);
-      await prepare(own);
-    }
+    if (open.length > 0) await begin(own);
     for (const group of open) {
       const tree = await testedTree([...PRODUCT, 'stack']);
       say(`${group.name}: ${Object.keys(group.settings).length} settings`);
