@@ -120,7 +120,7 @@ function bounded(name: string, limit: Limit, reason: string): Bounded {
   return { name, ...limit, reason };
 }
 
-const KEPT_IN_LOG = 'Standbys compare it with their leader (S23), so the keeper reads the number';
+const COMPARED = 'Standbys compare it with their leader (S23), so the keeper reads the number';
 const STREAM =
   'A standby reports every second; a shorter time ends the stream of a busy one, and a longer one lets a dead connection keep the slot of a standby that is back.';
 const KERNEL =
@@ -132,11 +132,11 @@ export const BOUNDED: readonly Bounded[] = [
   bounded(
     'max_connections',
     whole(CONNECTIONS_MIN, 10_000),
-    `HAProxy opens up to ${2 * SERVER_CONNECTIONS_MAX} connections to one node, and ${KEPT_CONNECTIONS} are kept for the failover. ${KEPT_IN_LOG}.`,
+    `HAProxy opens up to ${2 * SERVER_CONNECTIONS_MAX} connections to one node, and ${KEPT_CONNECTIONS} are kept for the failover. ${COMPARED}.`,
   ),
-  bounded('max_worker_processes', whole(0, 1_000), `${KEPT_IN_LOG}.`),
-  bounded('max_prepared_transactions', whole(0, 10_000), `${KEPT_IN_LOG}.`),
-  bounded('max_locks_per_transaction', whole(10, 10_000), `${KEPT_IN_LOG}.`),
+  bounded('max_worker_processes', whole(0, 1_000), `${COMPARED}.`),
+  bounded('max_prepared_transactions', whole(0, 10_000), `${COMPARED}.`),
+  bounded('max_locks_per_transaction', whole(10, 10_000), `${COMPARED}.`),
   bounded(
     'shared_buffers',
     size('16MB', '1TB', '8kB'),
@@ -163,7 +163,11 @@ export const BOUNDED: readonly Bounded[] = [
     size('256MB', '1TB', 'MB'),
     'With less, a node that was down for a moment has to be copied again. Without a limit (-1), a node that stays down fills the disk of the leader.',
   ),
-  bounded('wal_keep_size', size('0', '1TB', 'MB'), 'The write-ahead log of a busy leader fills its disk with more.'),
+  bounded(
+    'wal_keep_size',
+    size('64MB', '1TB', 'MB'),
+    'With less, a former leader has removed the write-ahead log from before the fork, so that it cannot be rewound and all of its data is copied again.',
+  ),
   bounded('min_wal_size', size('2MB', '64GB', 'MB'), 'The write-ahead log is kept on the disk of each node.'),
   bounded(
     'max_wal_size',

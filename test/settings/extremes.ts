@@ -57,7 +57,7 @@ const LOG_AND_DISK: Extremes = {
   checkpoint_flush_after: ['0', '2MB'],
   max_wal_size: ['32MB', '64GB'],
   min_wal_size: ['2MB', '1GB'],
-  wal_keep_size: ['0', '1GB'],
+  wal_keep_size: ['64MB', '1GB'],
   max_slot_wal_keep_size: ['256MB', '1TB'],
   commit_delay: ['0', '100000'],
   commit_siblings: ['0', '1000'],

@@ -81,6 +81,7 @@ describe('a refusal', () => {
     ['tcp_user_timeout', 1, /must be 0 \(off\) or a time from 2s to 1d/],
     ['transaction_timeout', '1ms', /must be 0 \(off\) or a time from 10s to 24d .* a login is a transaction/],
     ['tcp_keepalives_idle', '1d', /must be 0 \(off\) or a time from 1s to 9h .*Linux refuses a larger number/],
+    ['wal_keep_size', 0, /must be a size from 64MB to 1TB .* it cannot be rewound/],
     ['max_slot_wal_keep_size', -1, /-1 is refused; must be a size from 256MB/],
     ['huge_pages', true, /true is refused; must be off or try\. With on/],
     ['shared_buffers', '128kB', /must be a size from 16MB to 1TB \(without a unit: in 8kB\)/],
