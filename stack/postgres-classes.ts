@@ -56,6 +56,10 @@ export const OWNED: readonly Family[] = [
     `max_replication_slots max_wal_senders wal_level wal_receiver_status_interval wal_retrieve_retry_interval`,
   ),
   family(
+    'with it a promotion waits until the write-ahead log is summarized, and fails when that takes a minute',
+    'summarize_wal',
+  ),
+  family(
     'it decides whether queries on the read port may delay a promotion',
     'hot_standby_feedback max_standby_archive_delay max_standby_streaming_delay',
   ),
@@ -261,7 +265,7 @@ export const FREE: readonly Family[] = [
   family(
     'how write-ahead log and checkpoints are written: a switchover writes its own checkpoint before clients are held',
     `checkpoint_completion_target checkpoint_flush_after checkpoint_timeout checkpoint_warning commit_delay
-    commit_siblings recovery_prefetch summarize_wal wal_buffers wal_compression wal_consistency_checking
+    commit_siblings recovery_prefetch wal_buffers wal_compression wal_consistency_checking
     wal_decode_buffer_size wal_skip_threshold wal_summary_keep_time wal_sync_method wal_writer_delay
     wal_writer_flush_after`,
   ),

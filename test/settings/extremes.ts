@@ -69,7 +69,6 @@ const LOG_AND_DISK: Extremes = {
   wal_writer_delay: ['1ms', '10s'],
   wal_writer_flush_after: ['0', '1GB'],
   recovery_prefetch: ON_OFF,
-  summarize_wal: ON_OFF,
   bgwriter_delay: ['10ms', '10s'],
   bgwriter_lru_maxpages: ['0', '100000'],
   backend_flush_after: ['0', '2MB'],
