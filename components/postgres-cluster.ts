@@ -185,7 +185,8 @@ export class PostgresCluster extends pulumi.ComponentResource {
   /** Steps that must have succeeded before the monitor carries settings and password to the nodes. */
   private beforeMonitor(image: pulumi.Output<string>): pulumi.Resource[] {
     const { stackLabel, settings, backends } = this.topology;
-    const check = { settings: settings.postgresSettings, stackLabel, image };
+    const { postgresSettings, nodeMemoryBytes: memoryBytes } = settings;
+    const check = { settings: postgresSettings, stackLabel, image, memoryBytes };
     return [
       ...checkBeforeChange(this.part('postgres-settings-check'), check, this),
       ...(backends.length > 0

@@ -10,6 +10,8 @@ export interface SettingsCheckArgs {
   readonly stackLabel: string;
   /** The nodes' image. */
   readonly image: pulumi.Input<string>;
+  /** Limit of a node's memory; 0: none. */
+  readonly memoryBytes: number;
 }
 
 /**
@@ -19,7 +21,7 @@ export interface SettingsCheckArgs {
  */
 export function checkBeforeChange(
   name: string,
-  { settings, stackLabel, image }: SettingsCheckArgs,
+  { settings, stackLabel, image, memoryBytes }: SettingsCheckArgs,
   parent: pulumi.Resource,
 ): command.local.Command[] {
   if (Object.keys(settings).length === 0) return [];
@@ -28,9 +30,9 @@ export function checkBeforeChange(
     name,
     {
       create: CHECK,
-      environment: { POSTGRES_IMAGE: image, LABEL: `${STACK_LABEL}=${stackLabel}` },
+      environment: { POSTGRES_IMAGE: image, LABEL: `${STACK_LABEL}=${stackLabel}`, MEMORY: `${memoryBytes}` },
       stdin,
-      triggers: [image, stdin],
+      triggers: [image, stdin, memoryBytes],
     },
     { parent },
   );
@@ -39,5 +41,5 @@ export function checkBeforeChange(
 
 const CHECK = [
   'docker run --rm --interactive --init --network none --read-only --cap-drop ALL --security-opt no-new-privileges',
-  '--label "$LABEL" --tmpfs /tmp:rw,size=1g,mode=1777 "$POSTGRES_IMAGE" node /app/keeper.mjs check-settings',
+  '--label "$LABEL" --memory "$MEMORY" --tmpfs /tmp:rw,size=1g,mode=1777 "$POSTGRES_IMAGE" node /app/keeper.mjs check-settings',
 ].join(' ');

@@ -1,7 +1,8 @@
 /**
  * Writes the generated parts of the documents: the config keys in `Pulumi.yaml` and docs/config.md from
- * stack/keys.ts, the failover rule in docs/architecture.md from the rule table itself, and the codes in
- * docs/operations.md from the contract and doctor's table.
+ * stack/keys.ts, the classes of PostgreSQL's settings in docs/postgres-settings.md from stack/postgres-classes.ts, the
+ * failover rule in docs/architecture.md from the rule table itself, and the codes in docs/operations.md from the contract
+ * and doctor's table.
  *
  *     npm run docs               writes them between their markers
  *     npm run docs -- --check    exit 1 when one is not up to date
@@ -13,6 +14,7 @@ import { FINDINGS } from '../cli/doctor/findings';
 import { FAILURE_CODES, NOTE_CODES, RULE_CODES, TODOS } from '../failover/contract/codes';
 import { RULES } from '../failover/core/rules';
 import { asText, type Effect, KEY_NAMES, KEYS, type Key, type KeyName } from '../stack/keys';
+import { BOUNDED, type Family, FREE, OWNED } from '../stack/postgres-classes';
 
 const ROOT = join(__dirname, '..');
 
@@ -38,6 +40,21 @@ export function effectTable(): string {
     return `| \`${name}\` | ${effects.join(', ')} | ${gap} | ${cell(note)}${note === '' ? '' : ' '}|`;
   });
   return ['| key | what happens | gap | to know |', '|---|---|---|---|', ...rows].join('\n');
+}
+
+/** The settings of PostgreSQL that are refused outside of their limits, as Markdown. */
+export function boundedTable(): string {
+  const rows = [...BOUNDED]
+    .sort((a, b) => (a.name < b.name ? -1 : 1))
+    .map(({ name, allowed, reason }) => `| \`${name}\` | ${cell(allowed)} | ${cell(reason)} |`);
+  return ['| setting | allowed | why |', '|---|---|---|', ...rows].join('\n');
+}
+
+/** Settings of PostgreSQL with one reason in each row, as Markdown. */
+export function familyTable(families: readonly Family[]): string {
+  const names = (family: Family) => family.names.map((name) => `\`${name}\``).join(', ');
+  const rows = families.map((family) => `| ${cell(family.reason)} | ${names(family)} |`);
+  return ['| why | settings |', '|---|---|', ...rows].join('\n');
 }
 
 /** Pulumi's project file with the block of all keys, with which it ends. */
@@ -87,6 +104,9 @@ function main(check: boolean): void {
     { file: 'Pulumi.yaml', name: 'config', made: withConfig },
     part('docs/config.md', 'config', configTable()),
     part('docs/config.md', 'keys', effectTable()),
+    part('docs/postgres-settings.md', 'bounded', boundedTable()),
+    part('docs/postgres-settings.md', 'owned', familyTable(OWNED)),
+    part('docs/postgres-settings.md', 'free', familyTable(FREE)),
     part('docs/architecture.md', 'rules', ruleTable()),
     part('docs/operations.md', 'rule-codes', codeTable(RULE_CODES)),
     part('docs/operations.md', 'failure-codes', codeTable(FAILURE_CODES)),

@@ -234,7 +234,7 @@ export const KEYS = {
     ...described([
       'Settings of PostgreSQL itself, by name, for example work_mem. PostgreSQL checks them first. Then they are reloaded, or the nodes restart one by one.',
       ['monitor replaced', 'settings rolled out'],
-      'PostgreSQL checks them first, in a container of its own. If it refuses one, `up` ends before anything is changed. Refused with the reason are also the settings that the failover owns (the second part of `templates/postgresql.conf`, for example `log_line_prefix` and `authentication_timeout`) and those that would blind it or hide damage (for example `track_activities` and `zero_damaged_pages`). In two cases the leader restarts in place and new connections wait: there is only one node, or a setting is lowered of which standbys must not have less than the leader (for example `max_connections`).',
+      'PostgreSQL checks them first, in a container of its own. If it refuses one, `up` ends before anything is changed. Refused with the reason are also the settings that the failover owns, and values that it cannot live with: [settings of PostgreSQL](postgres-settings.md). In two cases the leader restarts in place and new connections wait: there is only one node, or a setting is lowered of which standbys must not have less than the leader (for example `max_connections`).',
     ]),
   },
 } as const satisfies Record<string, Key<unknown>>;

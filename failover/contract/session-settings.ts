@@ -27,9 +27,12 @@ const FOR_ALL: Readonly<Record<string, string>> = {
   datestyle: 'ISO, MDY',
   intervalstyle: 'postgres',
   timezone: 'UTC',
+  client_encoding: 'UTF8',
   standard_conforming_strings: 'on',
   transform_null_equals: 'off',
   bytea_output: 'hex',
+  // pg_rewind lists all files in one statement, which must not need a temporary file: `temp_file_limit` may be 0.
+  work_mem: '64MB',
   // A lower value would round positions and sizes.
   extra_float_digits: '1',
   client_min_messages: 'warning',
@@ -87,6 +90,13 @@ export function sessionOptions(rights: SessionRights, more: Readonly<Record<stri
     .map(([name, value]) => `-c ${name}=${value.replaceAll(/[\\ ]/g, '\\$&')}`)
     .join(' ');
 }
+
+/**
+ * Value of `options` for sessions of the replication protocol: PostgreSQL ends them, too, when they idle between two
+ * commands. The other settings above mean nothing to them, and PostgreSQL keeps 1,023 characters of a standby's
+ * connection string.
+ */
+export const STREAM_OPTIONS = '-c idle_session_timeout=0';
 
 /** SQLSTATE of a refused startup packet: the role may not set one of its settings, or may not enter the database. */
 export const INSUFFICIENT_PRIVILEGE = '42501';

@@ -152,14 +152,16 @@ describe('the cluster', () => {
   });
 
   it('has PostgreSQL check its settings before the monitor is touched, and only where there are some', async () => {
-    const resources = await cluster({ postgresSettings: '{"work_mem":"8MB","jit":false}' });
+    const resources = await cluster({ postgresSettings: '{"work_mem":"8MB","jit":false}', nodeMemory: '2GB' });
     const { inputs } = find(resources, 'Command', 'postgres-settings-check');
     expect(inputs).toMatchObject({
       stdin: '{"jit":"off","work_mem":"8MB"}',
-      environment: { POSTGRES_IMAGE: 'sha256:postgres-image' },
-      triggers: ['sha256:postgres-image', '{"jit":"off","work_mem":"8MB"}'],
+      environment: { POSTGRES_IMAGE: 'sha256:postgres-image', MEMORY: '2147483648' },
+      triggers: ['sha256:postgres-image', '{"jit":"off","work_mem":"8MB"}', 2147483648],
     });
-    expect(inputs.create).toMatch(/^docker run --rm .*--network none --read-only --cap-drop ALL/);
+    expect(inputs.create).toMatch(
+      /^docker run --rm .*--network none --read-only --cap-drop ALL.* --memory "\$MEMORY" /,
+    );
     expect(JSON.stringify(find(resources, 'Container', 'failover-monitor').inputs.uploads)).toContain('work_mem');
     const before = await cluster({}, '12345');
     const after = await cluster({ postgresSettings: '{"max_connections":250}' }, '12345');

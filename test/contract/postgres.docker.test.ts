@@ -1,16 +1,19 @@
 /** Two real PostgreSQL servers in one container, with the shipped configuration, against the contract. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { Client } from 'pg';
-import { afterAll, beforeAll, describe, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { REPLICATION_ROLE } from '../../failover/contract/naming';
 import type { SqlView } from '../../failover/keeper/ports';
 import { Canary } from '../../failover/keeper/postgres/canary';
-import { renderFailoverConf, renderPostgresqlConf } from '../../failover/keeper/postgres/config-files';
+import { conninfo, renderFailoverConf, renderPostgresqlConf } from '../../failover/keeper/postgres/config-files';
 import { LED_TIMELINE, lookBySql } from '../../failover/keeper/postgres/look';
 import { literal, Session } from '../../failover/keeper/postgres/session';
 import { ensureSlots } from '../../failover/keeper/postgres/slots';
+import { BOUNDED, CLASSED_NAMES, classOf } from '../../stack/postgres-classes';
 import { SETTINGS } from '../keeper/fakes';
 import { buildImage, docker, dockerQuietly } from '../keeper/node-containers';
 import { waitFor } from '../rig/wait';
+import { TIMEOUTS } from '../timeouts';
 import { type Commit, type ContractNode, type Pair, POSTGRES_CONTRACT } from './postgres';
 
 const IMAGE = 'contract-postgres:test';
@@ -31,6 +34,8 @@ class RealNode implements ContractNode {
   private readonly data: string;
   private readonly conf: string;
   private session: Session | null = null;
+  /** The stack's settings of PostgreSQL, from the next start or {@link tune} on. */
+  private tuned: Readonly<Record<string, string>> = {};
   readonly canary: Canary;
 
   constructor(
@@ -69,11 +74,22 @@ class RealNode implements ContractNode {
     return renderFailoverConf(place, config).replaceAll('failover_replication', 'postgres');
   }
 
+  private postgresqlConf(): string {
+    return renderPostgresqlConf(this.name, { postgresSettings: this.tuned }, MEMORY);
+  }
+
+  /** Changes the stack's settings, which a reload puts in force. */
+  async tune(settings: Readonly<Record<string, string>>): Promise<void> {
+    this.tuned = settings;
+    await shell(file(`${this.conf}/postgresql.conf`, this.postgresqlConf()));
+    await (await this.sql()).query('SELECT pg_reload_conf()');
+  }
+
   async start(upstream: ContractNode | null, syncNames = ''): Promise<void> {
     const { conf, data, port } = this;
     const hba = 'local all all trust\nhost all all all trust\nhost replication all all trust';
     const files = `-c config_file=${conf}/postgresql.conf -c hba_file=${conf}/pg_hba.conf -c port=${port}`;
-    await shell(`${file(`${conf}/postgresql.conf`, renderPostgresqlConf(this.name, SETTINGS, MEMORY))}
+    await shell(`${file(`${conf}/postgresql.conf`, this.postgresqlConf())}
 ${file(`${conf}/pg_hba.conf`, hba)}
 ${file(`${conf}/failover.conf`, this.failoverConf(upstream, syncNames))}
 touch ${data}/standby.signal; rm -f ${data}/postmaster.pid
@@ -175,6 +191,24 @@ setsid postgres -D ${data} ${files} >>${conf}/log 2>&1 </dev/null &`);
   }
 }
 
+interface Setting {
+  name: string;
+  context: string;
+  /** The value in the setting's own unit, and as SHOW has it. */
+  setting: string;
+  shown: string;
+  unit: string | null;
+}
+
+/** All settings but those of extensions and of the keeper. */
+async function settingsOf(node: RealNode): Promise<Setting[]> {
+  using session = await node.open();
+  return await session.query<Setting>(
+    `SELECT lower(name) AS name, context, setting, current_setting(name) AS shown, unit FROM pg_settings
+      WHERE name NOT LIKE '%.%'`,
+  );
+}
+
 describe('the real PostgreSQL', () => {
   const [a, b] = [new RealNode('primary', 5432), new RealNode('replica_1', 5433)];
   const pair: Pair = { a, b, isModel: false };
@@ -199,4 +233,42 @@ describe('the real PostgreSQL', () => {
   });
 
   it.each(Object.entries(POSTGRES_CONTRACT))('%s', (_name, holds) => holds(pair));
+
+  it('streams to a standby and to the tools of a copy, also when it ends sessions that idle for 1 ms', async () => {
+    await a.tune({ idle_session_timeout: '1ms', statement_timeout: '1ms', lock_timeout: '1ms' });
+    await b.kill();
+    await b.start(a);
+    const standby = async () =>
+      (await a.look()).standbys.some(({ name, state }) => name === b.name && state === 'streaming');
+    await waitFor('b streams', TIMEOUTS.rejoin, standby, 20);
+    const { flushLsn } = await a.look();
+    const connection = conninfo({ port: a.port, passfile: '/tmp/none' }, ADDRESS, 'copy');
+    const receive = 'pg_receivewal -d "$connection" -D /tmp/received -S received';
+    await shell(`set -e; connection="${connection.replaceAll(REPLICATION_ROLE, 'postgres')}"
+      pg_basebackup -d "$connection" -D /tmp/copy -c fast -X none
+      mkdir /tmp/received; ${receive} --create-slot; ${receive} --no-loop --endpos=${flushLsn}`);
+    await a.tune({});
+  });
+
+  it('has no setting without a class, and no class is of a setting that it does not have', async () => {
+    const settings = await settingsOf(a);
+    expect(settings.map(({ name }) => name).sort()).toEqual(CLASSED_NAMES);
+    const decided = settings.filter(({ context }) => context === 'internal').map(({ name }) => name);
+    expect(decided.length).toBeGreaterThan(10);
+    expect(decided.filter((name) => classOf(name)?.class !== 'owned')).toEqual([]);
+  });
+
+  it('counts bounded settings in the units that their limits name, and runs within the limits', async () => {
+    const settings = await settingsOf(a);
+    for (const { name, allowed, accepts } of BOUNDED) {
+      const { setting = '', shown = '', unit = null } = settings.find((one) => one.name === name) ?? {};
+      expect([name, /\(without a unit: in (\w+)\)$/.exec(allowed)?.[1] ?? null]).toEqual([name, unit]);
+      // This container has less memory than a node may have, so it has fewer connections.
+      const shipped = name === 'max_connections' ? [] : [setting, shown];
+      expect(
+        shipped.filter((value) => !accepts(value)),
+        name,
+      ).toEqual([]);
+    }
+  });
 });

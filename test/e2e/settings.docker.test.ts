@@ -88,6 +88,9 @@ describe('postgresSettings', () => {
       ['work_mem', 'lots', /invalid value for parameter "work_mem": "lots"/],
       ['shared_preload_libraries', 'nothing', /could not access file "nothing"/],
       ['session_preload_libraries', 'nothing', /no client can log in: could not access file "nothing"/],
+      ['local_preload_libraries', 'nothing', /no client can log in: could not access file ".*nothing"/],
+      ['shared_buffers', '900GB', /would share \d+ MB of memory .* and a node has \d+ MB, of which it may share 75 %/],
+      ['wal_sender_timeout', '1ms', /postgresSettings.wal_sender_timeout: "1ms" is refused; must be a time from 5s/],
       ['track_activities', 'off', /postgresSettings.track_activities: "off" is refused/],
       ['fsync', 'off', /postgresSettings.fsync: "off" is refused/],
     ];

@@ -5,7 +5,7 @@
  * settings; 1: it refuses them, with PostgreSQL's own message.
  */
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { z } from 'zod';
@@ -21,6 +21,9 @@ const INITDB_LIMIT_MS = 120_000;
 const START_LIMIT_MS = 60_000;
 const STOP_LIMIT_MS = 5_000;
 const CLIENT_LIMIT_MS = 5_000;
+const MB = 1024 ** 2;
+/** The most of a node's memory that all processes share, mostly `shared_buffers`. The rest is for the processes. */
+const SHARED_PART = 0.75;
 
 /** Runs the command. Resolves with its exit code. */
 export async function checkSettings(memoryLimitBytes: number | null, say: (line: string) => void): Promise<number> {
@@ -54,6 +57,13 @@ async function trouble(
   await run('initdb', ['-D', data, ...initdb], { limitMs: INITDB_LIMIT_MS });
   // No keeper reads the log here, so it goes to standard error.
   const log = ['-c', 'logging_collector=off', '-c', 'log_destination=stderr'];
+  // PostgreSQL computes the size without taking the memory. When it cannot, the start tells why.
+  const size = ['-D', data, ...args, ...files, ...log, '-C', 'shared_memory_size'];
+  const sharedMb = Number(await run('postgres', size, { limitMs: READ_LIMIT_MS }).catch(() => 0));
+  const memoryMb = Math.floor((memoryLimitBytes ?? totalmem()) / MB);
+  if (sharedMb > SHARED_PART * memoryMb) {
+    return `PostgreSQL would share ${sharedMb} MB of memory between its processes (shared_buffers, max_connections and so on), and a node has ${memoryMb} MB, of which it may share ${SHARED_PART * 100} %`;
+  }
   return start(data, [...args, ...log, '-c', 'listen_addresses='], folder);
 }
 

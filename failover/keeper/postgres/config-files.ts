@@ -2,6 +2,7 @@
 import Mustache from 'mustache';
 import type { NodeSettings } from '../../contract/messages';
 import { KEEPER_ROLE, MONITOR_ROLE, REPLICATION_ROLE, slotName } from '../../contract/naming';
+import { STREAM_OPTIONS } from '../../contract/session-settings';
 import type { ServerConfig } from '../ports';
 import type { Place } from './place';
 import { template } from './template';
@@ -109,6 +110,7 @@ export function conninfo(
     keepalives_count: '3',
     sslmode: 'disable',
     gssencmode: 'disable',
+    options: STREAM_OPTIONS,
     ...more,
   };
   return Object.entries(parts)

@@ -4,6 +4,7 @@
  */
 import { type Connection, DatabaseError } from 'pg';
 import { parseLsn, printLsn } from '../../contract/lsn';
+import { STREAM_OPTIONS } from '../../contract/session-settings';
 import { TimedClient, type TimedOptions } from './session';
 
 interface StreamFrom {
@@ -31,7 +32,7 @@ export class Replication extends TimedClient {
   private copy: CopyStream | null = null;
 
   private constructor(options: TimedOptions) {
-    super(options, { replication: 'true' });
+    super(options, { replication: 'true', options: STREAM_OPTIONS });
     this.connection.on('replicationStart', () => this.copy?.begin());
     this.connection.on('copyDone', () => this.copy?.finish());
   }
