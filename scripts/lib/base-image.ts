@@ -7,7 +7,7 @@ import { run, runOk } from './exec';
 import type { StepContext, StepResult } from './steps';
 
 /** Label of a base image that set-up made, so that `destroy --volumes` may remove it. */
-export const BASE_LABEL = 'postgres-failover.base';
+const BASE_LABEL = 'postgres-failover.base';
 /**
  * A registry that sends nothing for this time counts as unreachable, ms. A slow one that sends something gets more
  * time.
@@ -28,10 +28,16 @@ export async function ensureBaseImage(image: string, context: StepContext): Prom
   context.progress(`pulling ${image}`);
   const pullError = await pull(image, context);
   if (pullError === null) return { outcome: 'done', detail: `${image} pulled` };
-  if (!image.startsWith(`debian:${SUITE}`))
-    throw new Error(`The base image ${image} (config baseImage) cannot be pulled:\n${pullError}`);
+  if (!isMakeable(image)) throw new Error(`The base image ${image} (config baseImage) cannot be pulled:\n${pullError}`);
   await make(image, context);
   return { outcome: 'done', detail: `${image} made with mmdebstrap, because it could not be pulled` };
+}
+
+const isMakeable = (image: string) => image.startsWith(`debian:${SUITE}`);
+
+/** Whether set-up made the image of this name. An image that a person built on it has its label, too. */
+export async function isMadeHere(image: string): Promise<boolean> {
+  return isMakeable(image) && (await imageLabel(image, BASE_LABEL)) !== '';
 }
 
 /**
@@ -47,7 +53,7 @@ export async function renewBaseImage(image: string, context: StepContext): Promi
       ? { outcome: 'skipped', detail: `${image} is the registry's newest` }
       : { outcome: 'done', detail: `${image} pulled` };
   const stays = (why: string): StepResult => ({ outcome: 'done', detail: `${image} stays as it is (${why})` });
-  if ((await imageLabel(image, BASE_LABEL)) === '') return stays(`it cannot be pulled: ${pullError}`);
+  if (!(await isMadeHere(image))) return stays(`it cannot be pulled: ${pullError}`);
   try {
     await make(image, context);
   } catch (error) {

@@ -9,8 +9,8 @@ import { imageArgs, imagesOf } from '../../stack/image-args';
 import { KEY_NAMES } from '../../stack/keys';
 import { type ImageName, imageContext, imagePart, imageTag } from '../../stack/naming';
 import { buildTopology, type Topology } from '../../stack/topology';
-import { BASE_LABEL, renewBaseImage } from './base-image';
-import { hasImage, imageId, imageLabel, removeUntagged } from './docker';
+import { isMadeHere, renewBaseImage } from './base-image';
+import { hasImage, imageId, removeUntagged } from './docker';
 import { runOk } from './exec';
 import { PATHS } from './paths';
 import type { Ready } from './setup';
@@ -56,7 +56,7 @@ export async function renewImages(ready: Ready): Promise<Renewed> {
     return { options: [], end: async () => undefined };
   }
   const base = topology.settings.baseImage;
-  const oldBase = await imageId(base);
+  const oldBase = (await isMadeHere(base)) ? await imageId(base) : null;
   await runSteps(buildSteps(stale, topology));
   const renewed = await better(stale);
   if (renewed.some(({ image, before }) => image === 'haproxy' && before !== null))
@@ -71,7 +71,7 @@ export async function renewImages(ready: Ready): Promise<Renewed> {
     end: async () => {
       await checkTaken(renewed);
       for (const { before } of renewed) if (before !== null) await removeUntagged(before);
-      if (oldBase !== null && (await imageLabel(oldBase, BASE_LABEL)) !== '') await removeUntagged(oldBase);
+      if (oldBase !== null) await removeUntagged(oldBase);
     },
   };
 }
@@ -139,11 +139,14 @@ function buildSteps(stale: readonly Candidate[], { settings }: Topology): Step[]
         ]);
         const context = join(PATHS.root, imageContext(one.image));
         // Without a tag, so that the tag leads to what Pulumi has built.
-        const { stdout } = await runOk('docker', ['build', '--quiet', '--no-cache', '--force-rm', ...args, context], {
+        const { stdout } = await runOk('docker', ['build', '--no-cache', '--force-rm', ...args, context], {
           env: { ...process.env, DOCKER_BUILDKIT: '0' },
           ...{ deadlineMs: BUILD_MS, onLine: progress, signal },
         });
-        one.built = stdout.trim().split('\n').at(-1) ?? '';
+        const id = /^Successfully built (\w+)/m.exec(stdout)?.[1] ?? '';
+        const built = await imageId(id);
+        if (built === null) throw new Error(`the build of ${one.image} names no image: ${stdout.slice(-500)}`);
+        one.built = built;
         return { outcome: 'done' };
       },
     }),
