@@ -265,8 +265,10 @@ const MONITOR = every(
 
 const LOGIN = first(
   (facts: Facts) => {
-    const { login, haproxy, monitor } = facts;
-    if (login === undefined) return [];
+    const { login, haproxy, monitor, containers } = facts;
+    // PostgreSQL refuses a HAProxy with another address than its own.
+    const isCut = containers.some(({ role, wrongNetworks }) => role === 'haproxy' && wrongNetworks.length > 0);
+    if (login === undefined || isCut) return [];
     // A failed login is no new finding while no leader serves or the connections are used up.
     const isExplained = haproxy === undefined || !haproxy.answers || haproxy.write === null || isFull(facts);
     const isNews = !isExplained && monitor.cluster?.serving !== false;

@@ -255,6 +255,14 @@ describe('doctor', () => {
       { replica: { disk: { freeBytes: 0, usedPercent: 100 }, database: null } },
     ],
     [
+      'names no password where HAProxy has another address',
+      ['NETWORK_WRONG'],
+      {
+        proxyContainer: { wrongNetworks: [{ ...INNER, problem: 'with another address' }] },
+        all: { login: { kind: 'failed', code: '28000', message: 'pg_hba.conf rejects' } },
+      },
+    ],
+    [
       'leaves out what follows from a cause',
       ['HAPROXY_STOPPED'],
       {
