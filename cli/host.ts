@@ -15,7 +15,8 @@ export function hostCommands(program: Command, io: Io, ended: Ended): void {
   program.addHelpText('after', TOKEN);
   command(program, io, 'doctor', 'checks everything from the client’s port to each node: what is wrong, and what to do')
     .option('--json', 'as JSON')
-    .action(async (options: Common & { json?: boolean }) => {
+    .option('--updates', 'also asks Debian’s archive for newer packages, PostgreSQL’s above all')
+    .action(async (options: Common & { json?: boolean; updates?: boolean }) => {
       // Loaded only here, because it needs much that other commands do not need.
       const { doctor } = await import('./doctor/command.js');
       ended(await doctor(io, options));

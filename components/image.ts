@@ -10,10 +10,8 @@ export interface BuiltImageArgs {
   readonly tag: string;
   /** Folder with the Dockerfile and all that it copies; relative to the program's folder. */
   readonly context: string;
-  /** Image on which it is built. */
-  readonly baseImage: string;
-  /** Further build arguments, by the names in the Dockerfile. */
-  readonly buildArgs: Readonly<Record<string, string>>;
+  /** Build arguments, by the names in the Dockerfile; `imageArgs` gives them. */
+  readonly args: Readonly<Record<string, string>>;
   /** The engine's own platform, for example `linux/arm64`; unset, the provider warns on every run. */
   readonly platform: string;
 }
@@ -30,7 +28,7 @@ export function buildImage(name: string, args: BuiltImageArgs, opts: pulumi.Cust
       skipPush: true,
       build: {
         context: args.context,
-        args: { BASE_IMAGE: args.baseImage, ...args.buildArgs },
+        args: { ...args.args },
         builderVersion: docker.BuilderVersion.BuilderV1,
         platform: args.platform,
       },

@@ -12,8 +12,9 @@ import { verifierOf } from '../failover/contract/scram';
 import type { Settings } from '../stack/config';
 import { type ConnectionUrls, connectionUrls } from '../stack/endpoints';
 import { renderHaproxyConfig, SERVER_CONNECTIONS_MAX } from '../stack/haproxy-config';
+import { imageArgs } from '../stack/image-args';
 import { monitorConfig } from '../stack/monitor-config';
-import { type ImageName, imageContext, imageTag, labels, NAMES } from '../stack/naming';
+import { type ImageName, imageContext, imagePart, imageTag, labels, NAMES } from '../stack/naming';
 import { buildTopology, type StackIdentity, type Topology } from '../stack/topology';
 import { Backend } from './backend';
 import { HaProxy } from './haproxy';
@@ -140,11 +141,9 @@ export class PostgresCluster extends pulumi.ComponentResource {
 
   private image(image: ImageName): pulumi.Output<string> {
     const { settings, platform, imagesFolder } = this.args;
-    const { namePrefix, baseImage } = settings;
-    const tag = imageTag(image, namePrefix, this.topology.stack);
-    const buildArgs = image === 'postgres' ? nodeBuildArgs(settings) : {};
-    const args = { tag, context: imageContext(image, imagesFolder), baseImage, buildArgs, platform };
-    return buildImage(this.part(`${image}-image`), args, { parent: this }).repoDigest;
+    const tag = imageTag(image, settings.namePrefix, this.topology.stack);
+    const args = { tag, context: imageContext(image, imagesFolder), args: imageArgs(image, settings), platform };
+    return buildImage(this.part(imagePart(image)), args, { parent: this }).repoDigest;
   }
 
   /** What every container of the cluster has. */
@@ -359,11 +358,4 @@ export class PostgresCluster extends pulumi.ComponentResource {
 
 function runningProgram(): StackIdentity {
   return { project: pulumi.getProject(), stack: pulumi.getStack(), projectRoot: process.cwd() };
-}
-
-/** What a node's image has beside PostgreSQL. An empty list is no argument, so that the image stays as it was. */
-function nodeBuildArgs({ extraPackages, locales }: Settings): Record<string, string> {
-  const lists = { EXTRA_PACKAGES: extraPackages, LOCALES: locales };
-  const given = Object.entries(lists).filter(([, words]) => words.length > 0);
-  return Object.fromEntries(given.map(([name, words]) => [name, words.join(' ')]));
 }

@@ -5,11 +5,10 @@
  */
 import { IMAGES, imageTag } from '../stack/naming';
 import { asksForHelp, splitStack, takeFlag } from './lib/arguments';
-import { BASE_LABEL } from './lib/base-image';
+import { isMadeHere } from './lib/base-image';
 import { runCommand } from './lib/command';
 import {
   hasImage,
-  imageLabel,
   imageTags,
   removeBuildContainers,
   removeImage,
@@ -61,7 +60,7 @@ async function removeData(info: StackInfo): Promise<void> {
   const removed = await volumesOf(stackLabel(info));
   for (const volume of removed) await removeVolume(volume);
   const base = info.value('baseImage', 'debian:trixie-slim');
-  const made = !(await othersHaveImages()) && (await imageLabel(base, BASE_LABEL)) !== '';
+  const made = !(await othersHaveImages()) && (await isMadeHere(base));
   if (made && (await removeImage(base))) removed.push(base);
   say(removed.length > 0 ? `Removed: ${removed.join(', ')}` : 'Nothing was left to remove.');
 }

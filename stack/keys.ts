@@ -54,8 +54,11 @@ export interface Key<T, U extends Unit = Unit> {
 const PORT_MAX = 65535;
 /** Most words of a list. */
 const LIST_MAX = 64;
-/** A package as `apt-get install` takes it, with `=version` where one is wanted (Debian policy 5.6.1 and 5.6.12). */
-const PACKAGE = /^[a-z0-9][a-z0-9+.-]{1,99}(=[A-Za-z0-9][A-Za-z0-9.+~:-]{0,99})?$/;
+/**
+ * A package as `apt-get install` takes it, with `=version` where one is wanted (Debian policy 5.6.1 and 5.6.12). A `-` at
+ * its end would remove the package.
+ */
+const PACKAGE = /^[a-z0-9][a-z0-9+.-]{0,98}[a-z0-9+](=[A-Za-z0-9][A-Za-z0-9.+~:-]{0,99})?$/;
 /** A locale as `locale -a` lists it, for example `vi_VN.UTF-8` or `ca_ES.UTF-8@valencia`. */
 const LOCALE = /^[a-z]{2,3}_[A-Z]{2}\.UTF-8(@[a-z]{1,20})?$/;
 const RESERVED_ROLES = ['postgres', 'public', 'none'];

@@ -51,6 +51,9 @@ export const imageContext = (image: ImageName, folder = IMAGES_FOLDER): string =
 export const imageTag = (image: ImageName, prefix: string, stack: string): string =>
   `postgres-failover/${image}:${prefix}${stack}`;
 
+/** Name of an image in Pulumi, without the cluster's. */
+export const imagePart = (image: ImageName): string => `${image}-image`;
+
 type Label = { label: string; value: string };
 
 /** Labels in the Docker provider's form, sorted, for containers, volumes and networks. */

@@ -12,7 +12,8 @@ import Docker from 'dockerode';
 import { messageOf } from '../failover/contract/errors';
 import { problemList } from './config';
 import { overlaps } from './config-values';
-import { IMAGES, IMAGES_FOLDER, type ImageName, imageContext, STACK_LABEL } from './naming';
+import { imagesOf } from './image-args';
+import { IMAGES_FOLDER, imageContext, STACK_LABEL } from './naming';
 import { settledProblems } from './preflight-data';
 import { isStale } from './sources';
 import type { Topology } from './topology';
@@ -129,11 +130,7 @@ function unreachable(error: unknown): string {
 }
 
 function missingContexts(topology: Topology, projectRoot: string): string[] {
-  const unused: ImageName[] = [];
-  if (topology.backends.length === 0) unused.push('backend');
-  if (topology.prometheus === undefined) unused.push('prometheus');
-  if (topology.pgadmin === undefined) unused.push('pgadmin');
-  const missing = IMAGES.filter((image) => !unused.includes(image))
+  const missing = imagesOf(topology)
     .map((image) => imageContext(image))
     .filter((folder) => !existsSync(join(projectRoot, folder, 'Dockerfile')));
   if (missing.length > 0) return [`${missing.join(', ')}: not there; run "npm run setup", which stages the images`];

@@ -7,7 +7,7 @@ type Stopped<Role extends string> = `${Role}_${(typeof STATES)[number]}`;
 const stopped = <Role extends string>(role: Role) => STATES.map((state): Stopped<Role> => `${role}_${state}`);
 
 export const FindingCode = z.enum([
-  ...(['NO_DOCKER', 'ENGINE_DENIED', 'ENGINE_SILENT', 'NAME_TAKEN', 'NETWORK_CUT'] as const),
+  ...(['NO_DOCKER', 'ENGINE_DENIED', 'ENGINE_SILENT', 'NAME_TAKEN', 'NETWORK_CUT', 'NETWORK_WRONG'] as const),
   ...stopped('HAPROXY'),
   ...stopped('MONITOR'),
   ...stopped('NODE'),
@@ -23,7 +23,7 @@ export const FindingCode = z.enum([
   ...(['SLOT_MISSING', 'SLOT_LOST', 'SLOT_HOLDS_ROWS', 'SLOT_KEEPS_WAL', 'ARCHIVE_LATE'] as const),
   ...(['TRANSACTION_OLD', 'PREPARED_OLD'] as const),
   ...(['REPLAY_PAUSED', 'SYNC_COMMIT_LOWERED', 'NOT_STREAMING', 'LAG', 'NOT_COUNTED', 'SETTINGS_REFUSED'] as const),
-  ...(['PROMOTION_REPEATED', 'NOT_SERVING'] as const),
+  ...(['PROMOTION_REPEATED', 'NOT_SERVING', 'HAPROXY_RESTARTED', 'UPDATES_WAITING'] as const),
   // Failures that a keeper reports, under the keeper's own codes; NODE_FAILED stands for the others.
   ...(['MUST_COPY', 'REWIND_FAILED', 'STREAM_IMPOSSIBLE', 'WAL_MISSING', 'DISK_TOO_SMALL', 'SETTLE_FAILED'] as const),
   ...(['POSTGRES_CRASHED', 'TABLESPACE_IN_USE', 'PROMOTION_HANGS', 'SUPERUSER_LOCKED_OUT'] as const),

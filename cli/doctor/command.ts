@@ -12,14 +12,18 @@ import type { Finding } from './row';
 /** @param see gathers the facts; tests pass their own function. */
 export async function doctor(
   io: Io,
-  options: Common & { json?: boolean },
-  see: (target: Target) => Promise<Facts> = look,
+  options: Common & { json?: boolean; updates?: boolean },
+  see: (target: Target, options: { updates?: boolean }) => Promise<Facts> = look,
 ): Promise<ExitCode> {
   const target = io.target(options.stack);
-  const facts = await see(target);
+  const facts = await see(target, options);
   const findings = judge(facts).map(readable);
   const { cluster } = facts.monitor;
   if (cluster !== null) tellNotices(io, cluster);
+  const unknown = facts.updates?.find(({ answer }) => answer.kind === 'unknown')?.answer;
+  // No finding: a machine without a network is none the worse for it.
+  if (unknown?.kind === 'unknown')
+    io.err(`Whether there are updates is not known: Debian's archive does not answer (${oneLine(unknown.reason)}).`);
   if (options.json) io.out(JSON.stringify({ stack: target.stack, findings }, null, 2));
   else tell(io, target.stack, findings, cluster?.ifLeaderDied.sentence ?? null);
   return exitCode(findings);

@@ -1,46 +1,78 @@
 /** The stack's containers and ports, as the engine reports them. */
 import { connect } from 'node:net';
 import { z } from 'zod';
+import { Connected } from '../../scripts/lib/docker';
 import { run } from '../../scripts/lib/exec';
-import { STACK_LABEL } from '../../stack/naming';
+import { NAMES, STACK_LABEL } from '../../stack/naming';
 import type { Topology } from '../../stack/topology';
-import { type ContainerFact, DockerState, type PortFact } from './facts';
+import { type ContainerFact, DockerState, type NetworkFact, type PortFact } from './facts';
 
 const ASK_MS = 10_000;
 const CONNECT_MS = 1_000;
 
 const Inspected = z.object({
   Name: z.string(),
+  Image: z.string(),
+  RestartCount: z.number(),
   State: z.object({
     Status: DockerState,
     ExitCode: z.number(),
     Error: z.string(),
     OOMKilled: z.boolean(),
+    StartedAt: z.string(),
   }),
   Config: z.object({ Labels: z.record(z.string(), z.string()).nullable() }),
   NetworkSettings: z.object({
-    Networks: z.record(z.string(), z.unknown()),
+    Networks: z.record(z.string(), Connected),
     Ports: z.record(z.string(), z.array(z.object({ HostPort: z.string() })).nullable()).nullable(),
   }),
 });
 type Inspected = z.infer<typeof Inspected>;
 
+interface WantedNetwork {
+  name: string;
+  /** Fixed address; undefined: the engine chooses one. */
+  address?: string;
+  /** Name by which the others find the container. */
+  alias?: string;
+}
+
 interface Wanted {
   name: string;
   role: ContainerFact['role'];
-  networks: string[];
+  networks: WantedNetwork[];
 }
 
 function wanted({ haproxy, monitor, nodes, backends, prometheus, pgadmin, networks }: Topology): Wanted[] {
   const { inner, front } = networks;
+  const at = ({ name, address }: { name: string; address: string }, role: ContainerFact['role']): Wanted => ({
+    ...{ name, role, networks: [{ name: inner, address }] },
+  });
+  const { networks: onInner } = at(haproxy, 'haproxy');
   return [
-    { name: haproxy.name, role: 'haproxy', networks: [inner, front] },
-    { name: monitor.name, role: 'monitor', networks: [inner] },
-    ...nodes.map(({ name }) => ({ name, role: 'node' as const, networks: [inner] })),
-    ...backends.map(({ name }) => ({ name, role: 'backend' as const, networks: [front] })),
-    ...(prometheus === undefined ? [] : [{ name: prometheus.name, role: 'prometheus' as const, networks: [inner] }]),
-    ...(pgadmin === undefined ? [] : [{ name: pgadmin.name, role: 'pgadmin' as const, networks: [front] }]),
+    { ...haproxy, role: 'haproxy', networks: [...onInner, { name: front, alias: NAMES.haproxy }] },
+    at(monitor, 'monitor'),
+    ...nodes.map((node) => at(node, 'node')),
+    ...backends.map(
+      ({ name }): Wanted => ({ name, role: 'backend', networks: [{ name: front, alias: NAMES.backend }] }),
+    ),
+    ...(prometheus === undefined ? [] : [at(prometheus, 'prometheus')]),
+    ...(pgadmin === undefined ? [] : [{ name: pgadmin.name, role: 'pgadmin' as const, networks: [{ name: front }] }]),
   ];
+}
+
+/** How a container is connected that the stack connects otherwise; null: all is well. */
+export function networkFact(
+  { name: network, address, alias }: WantedNetwork,
+  found: z.infer<typeof Connected> | undefined,
+): NetworkFact | null {
+  const flags = { ip: address, alias };
+  const options = Object.entries(flags).map(([flag, value]) => (value === undefined ? '' : `--${flag} ${value} `));
+  const fact = (problem: string | null) => ({ network, options: options.join(''), problem });
+  if (found === undefined) return fact(null);
+  if (address !== undefined && found.IPAMConfig?.IPv4Address !== address)
+    return fact(`with the address ${found.IPAddress || 'that the engine chooses'} instead of ${address}`);
+  return alias === undefined || found.Aliases?.includes(alias) ? null : fact(`without its name ${alias}`);
 }
 
 /** Inspects every container that the stack should have, and the ports that they publish. */
@@ -64,7 +96,8 @@ function containerFact(
   topology: Topology,
 ): ContainerFact {
   const state = found?.State.Status ?? 'missing';
-  const connected = Object.keys(found?.NetworkSettings.Networks ?? {});
+  const connected = found?.NetworkSettings.Networks ?? {};
+  const wrong = networks.map((network) => networkFact(network, connected[network.name]));
   return {
     name,
     role,
@@ -73,7 +106,10 @@ function containerFact(
     error: found?.State.Error ?? '',
     outOfMemory: found?.State.OOMKilled ?? false,
     foreign: found !== undefined && found.Config.Labels?.[STACK_LABEL] !== topology.stackLabel,
-    missingNetworks: state === 'running' ? networks.filter((network) => !connected.includes(network)) : [],
+    wrongNetworks: state === 'running' ? wrong.filter((fact) => fact !== null) : [],
+    image: found?.Image ?? '',
+    // The count begins anew when a person starts the container.
+    restartedAt: found !== undefined && found.RestartCount > 0 ? Date.parse(found.State.StartedAt) : null,
   };
 }
 

@@ -4,6 +4,7 @@
 import { z } from 'zod';
 import type { ClusterStatus } from '../../failover/contract/api';
 import type { EngineState } from '../../scripts/lib/docker';
+import type { Answer } from '../../scripts/lib/updates';
 
 /** Docker's own words for the state of a container. */
 export const DockerState = z.enum(['created', 'running', 'paused', 'restarting', 'removing', 'exited', 'dead']);
@@ -19,8 +20,26 @@ export interface ContainerFact {
   outOfMemory: boolean;
   /** The container does not belong to this stack. */
   foreign: boolean;
-  /** Networks to which the container should be attached and is not. Empty unless it runs. */
-  missingNetworks: string[];
+  /** Networks to which the container is not connected as it should be. Empty unless it runs. */
+  wrongNetworks: NetworkFact[];
+  /** Id of its image. */
+  image: string;
+  /** When the engine last started the container again because its program had ended, ms since the epoch; null: never. */
+  restartedAt: number | null;
+}
+
+export interface NetworkFact {
+  network: string;
+  /** Options of `docker network connect`, with a blank after each. */
+  options: string;
+  /** In which way the container is connected wrongly; null: it is not connected. */
+  problem: string | null;
+}
+
+/** Containers with the same image, and its packages that are older than Debian's newest. */
+export interface UpdatesFact {
+  containers: string[];
+  answer: Answer;
 }
 
 export interface PortFact {
@@ -128,6 +147,8 @@ export interface Facts {
   passfile?: PassfileFact;
   nodes: NodeFact[];
   log: { file: string; there: boolean; freeBytes: number | null };
+  /** Absent when it was not asked for. */
+  updates?: UpdatesFact[];
   /** This machine's clock minus the monitor's, ms; null: not known. */
   clockMs: number | null;
   /** Name of the slot that the other nodes keep for a node. */

@@ -6,9 +6,10 @@
 import type { NodeStatus } from '../../failover/contract/api';
 import { type FailureCode, LogCode } from '../../failover/contract/codes';
 import { DEFAULT_STACK } from '../../scripts/lib/stack';
+import { inWords } from '../../scripts/lib/updates';
 import { bytes } from '../render';
 import { FindingCode } from './codes';
-import type { ContainerFact, Facts, LoweredFact, NodeFact } from './facts';
+import type { ContainerFact, Facts, LoweredFact, NetworkFact, NodeFact } from './facts';
 import { WAITS_FOR_STANDBY } from './nodes';
 import { error, every, first, nested, type Row, warning } from './row';
 
@@ -18,6 +19,8 @@ const DISK_BYTES_FULL = 32 * 1024 ** 2;
 const LOG_BYTES_MIN = 16 * 1024 ** 2;
 const CLOCK_MS_MAX = 10_000;
 const LAG_SECONDS_MAX = 10;
+/** A restart that is longer ago is no news, ms. */
+const RESTARTED_MS = 600_000;
 /** Limit after which an object that keeps dead rows counts as forgotten, seconds. */
 const HOLD_SECONDS_MAX = 3_600;
 /** A file that waits longer than this for the archive is late, seconds. */
@@ -75,19 +78,20 @@ function containerViews({ containers, ports, monitor: { cluster }, stack }: Fact
   const barred = ports.filter(({ takenBy }) => takenBy !== null).map(({ owner }) => owner);
   const shown = containers.filter(({ name, state }) => state === 'running' || !barred.includes(name));
   return shown.flatMap((one) => {
-    const { name, role, missingNetworks, foreign } = one;
-    // The address is fixed (S14), so the command that connects the container again contains it.
-    const address = cluster?.nodes.find((node) => node.name === name)?.address;
-    const up = `npm run up --${stack === DEFAULT_STACK ? '' : ` --stack ${stack}`} --refresh`;
+    const { name, role, wrongNetworks, foreign } = one;
+    const up = `npm run up --${stackOption(stack)} --refresh`;
     const isVital = role === 'haproxy' || (role === 'node' && cluster?.leader === name && !cluster.serving);
-    const networks = foreign || missingNetworks.length === 0 ? [''] : missingNetworks;
+    const networks = foreign || wrongNetworks.length === 0 ? [WELL_CONNECTED] : wrongNetworks;
     return networks.map((network) => ({
-      ...one,
-      ...{ network, up, isVital, ended: howItEnded(one), consequence: CONSEQUENCES[role] },
-      ip: address === undefined ? '' : `--ip ${address} `,
+      ...{ ...one, ...network },
+      ...{ up, isVital, ended: howItEnded(one), consequence: CONSEQUENCES[role] },
     }));
   });
 }
+
+const WELL_CONNECTED: NetworkFact = { network: '', options: '', problem: null };
+
+const stackOption = (stack: string) => (stack === DEFAULT_STACK ? '' : ` --stack ${stack}`);
 
 function howItEnded({ exitCode, error: message, outOfMemory }: ContainerFact): string {
   if (outOfMemory) return 'was ended because the machine had no memory left';
@@ -135,9 +139,17 @@ const CONTAINERS = first(containerViews, [
   ...stoppedRows('pgadmin', 'PGADMIN'),
   {
     ...warning('NETWORK_CUT', {
-      when: ({ network }: ContainerView) => network !== '',
+      when: ({ network, problem }: ContainerView) => network !== '' && problem === null,
       sentence: '{name} is not connected to the network {network}{consequence}',
-      next: 'docker network connect {ip}{network} {name}',
+      next: 'docker network connect {options}{network} {name}',
+    }),
+    severity,
+  },
+  {
+    ...warning('NETWORK_WRONG', {
+      when: ({ network }: ContainerView) => network !== '',
+      sentence: '{name} is connected to the network {network} {problem}{consequence}',
+      next: 'docker network disconnect {network} {name}; docker network connect {options}{network} {name}',
     }),
     severity,
   },
@@ -219,7 +231,7 @@ const MONITOR = every(
     const { containers, monitor, haproxy } = facts;
     const container = containers.find(({ role }) => role === 'monitor');
     // Its container was reported already.
-    if (container?.state !== 'running' || container.missingNetworks.length > 0) return [];
+    if (container?.state !== 'running' || container.wrongNetworks.length > 0) return [];
     const clockMs = Math.abs(facts.clockMs ?? 0);
     const isApart = monitor.cluster?.haproxy.reachable === false && haproxy?.answers === true;
     const names = { name: container.name, haproxy: haproxyName(facts), seconds: Math.round(clockMs / 1000) };
@@ -252,8 +264,10 @@ const MONITOR = every(
 
 const LOGIN = first(
   (facts: Facts) => {
-    const { login, haproxy, monitor } = facts;
-    if (login === undefined) return [];
+    const { login, haproxy, monitor, containers } = facts;
+    // PostgreSQL refuses a HAProxy with another address than its own.
+    const isCut = containers.some(({ role, wrongNetworks }) => role === 'haproxy' && wrongNetworks.length > 0);
+    if (login === undefined || isCut) return [];
     // A failed login is no new finding while no leader serves or the connections are used up.
     const isExplained = haproxy === undefined || !haproxy.answers || haproxy.write === null || isFull(facts);
     const isNews = !isExplained && monitor.cluster?.serving !== false;
@@ -678,7 +692,7 @@ function standbyViews(facts: Facts) {
   if (cluster === null || !cluster.serving) return [];
   return cluster.nodes.flatMap((node) => {
     const up = containers.find(({ name }) => name === node.name);
-    const isUp = up?.state === 'running' && up.missingNetworks.length === 0 && node.connected;
+    const isUp = up?.state === 'running' && up.wrongNetworks.length === 0 && node.connected;
     const database = nodes.find(({ name }) => name === node.name)?.database;
     if (node.name === cluster.leader || !isUp || !database?.standby || node.failure !== null) return [];
     if (isBeingUndone(facts, node)) return [];
@@ -746,9 +760,40 @@ const LOG = first(
   ],
 );
 
+/** HAProxy, when the engine has started its container again of late. */
+const RESTARTED = first(
+  ({ containers }: Facts) =>
+    containers.flatMap(({ name, role, state, restartedAt }) =>
+      role === 'haproxy' && state === 'running' && restartedAt !== null && Date.now() - restartedAt < RESTARTED_MS
+        ? [{ name, at: new Date(restartedAt).toISOString() }]
+        : [],
+    ),
+  [
+    warning('HAPROXY_RESTARTED', {
+      sentence: 'The program of {name} ended and was started again at {at}: all sessions ended then.',
+      next: 'docker logs --tail 50 {name} shows more. The signal HUP ends it; docker kill -s USR2 {name} reloads it.',
+    }),
+  ],
+);
+
+const UPDATES = every(
+  ({ updates = [], stack }: Facts) =>
+    updates.flatMap(({ containers, answer }) =>
+      answer.kind === 'unknown' || answer.updates.length === 0
+        ? []
+        : [{ name: containers.join(', '), updates: inWords(answer.updates), option: stackOption(stack) }],
+    ),
+  [
+    warning('UPDATES_WAITING', {
+      sentence: "Packages of {name} are older than Debian's newest: {updates}.",
+      next: 'npm run up --{option} --fresh',
+    }),
+  ],
+);
+
 /** The whole table. */
 export const FINDINGS = nested((facts: Facts) => [facts], ENGINE, [
   ...[CONTAINERS, PORTS, HAPROXY, MONITOR, LOGIN, BACKEND, PASSFILE],
   nested(nodeViews, BY_HAND, NODE),
-  ...[SERVING, REPLICATION, MODES, LOG],
+  ...[SERVING, REPLICATION, MODES, LOG, RESTARTED, UPDATES],
 ]);

@@ -7,6 +7,7 @@ import { messageOf } from '../../failover/contract/errors';
 import { slotName } from '../../failover/contract/naming';
 import { engineState } from '../../scripts/lib/docker';
 import { PATHS } from '../../scripts/lib/paths';
+import { updatesOf } from '../../scripts/lib/updates';
 import { checkConfig } from '../../stack/config';
 import { KEY_NAMES } from '../../stack/keys';
 import { buildTopology, LOG_FILE, type Topology } from '../../stack/topology';
@@ -16,12 +17,15 @@ import { logIn } from '../login';
 import type { Target } from '../target';
 import { lookAtBackend, lookAtHaproxy, lookAtPassfile } from './client-side';
 import { lookAtContainers } from './containers';
-import type { Facts } from './facts';
+import type { ContainerFact, Facts, UpdatesFact } from './facts';
 import { lookAtNode, queryFor } from './nodes';
 
 const MONITOR_MS = 3_000;
+/** Limit for the archive's answer, ms. */
+const UPDATES_MS = 30_000;
 
-export async function look(target: Target): Promise<Facts> {
+/** @param options `updates`: also asks Debian's archive, which may take half a minute */
+export async function look(target: Target, options: { updates?: boolean } = {}): Promise<Facts> {
   const topology = topologyOf(target);
   const engine = await engineState();
   const { databaseUser: user, databaseName: database } = topology.settings;
@@ -43,16 +47,29 @@ export async function look(target: Target): Promise<Facts> {
     containers.filter((one) => one.role === role && one.state === 'running' && !one.foreign);
   const haproxyRuns = running('haproxy').length > 0;
   const query = queryFor(user, database);
-  const [monitor, haproxy, login, backend, passfile, nodes] = await Promise.all([
+  const [monitor, haproxy, login, backend, passfile, nodes, updates] = await Promise.all([
     lookAtMonitor(target),
     haproxyRuns ? lookAtHaproxy(target) : undefined,
     haproxyRuns ? logIn(target) : undefined,
     haproxyRuns && running('backend').length > 0 ? lookAtBackend(target) : undefined,
     lookAtPassfile(target),
     Promise.all(running('node').map(({ name }) => lookAtNode(name, query))),
+    options.updates ? lookAtUpdates(containers) : undefined,
   ]);
   const { clockMs, ...heard } = monitor;
-  return { ...none, containers, ports, monitor: heard, haproxy, login, backend, passfile, nodes, clockMs };
+  return { ...none, containers, ports, monitor: heard, haproxy, login, backend, passfile, nodes, updates, clockMs };
+}
+
+/** Asks once for each image. */
+function lookAtUpdates(containers: readonly ContainerFact[]): Promise<UpdatesFact[]> {
+  const own = containers.filter(({ image, foreign }) => image !== '' && !foreign);
+  const images = [...new Set(own.map(({ image }) => image))];
+  return Promise.all(
+    images.map(async (image) => ({
+      containers: own.filter((one) => one.image === image).map(({ name }) => name),
+      answer: await updatesOf(image, UPDATES_MS),
+    })),
+  );
 }
 
 function topologyOf(target: Target): Topology {

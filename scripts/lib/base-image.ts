@@ -1,12 +1,13 @@
 /** Set-up step: the base image of all images. It is pulled, or made from Debian's own packages. */
 import { existsSync, readdirSync } from 'node:fs';
+import { messageOf } from '../../failover/contract/errors';
 import { canInstall, install } from './debian';
-import { hasImage } from './docker';
+import { hasImage, imageId, imageLabel } from './docker';
 import { run, runOk } from './exec';
 import type { StepContext, StepResult } from './steps';
 
 /** Label of a base image that set-up made, so that `destroy --volumes` may remove it. */
-export const BASE_LABEL = 'postgres-failover.base';
+const BASE_LABEL = 'postgres-failover.base';
 /**
  * A registry that sends nothing for this time counts as unreachable, ms. A slow one that sends something gets more
  * time.
@@ -27,10 +28,38 @@ export async function ensureBaseImage(image: string, context: StepContext): Prom
   context.progress(`pulling ${image}`);
   const pullError = await pull(image, context);
   if (pullError === null) return { outcome: 'done', detail: `${image} pulled` };
-  if (!image.startsWith(`debian:${SUITE}`))
-    throw new Error(`The base image ${image} (config baseImage) cannot be pulled:\n${pullError}`);
+  if (!isMakeable(image)) throw new Error(`The base image ${image} (config baseImage) cannot be pulled:\n${pullError}`);
   await make(image, context);
   return { outcome: 'done', detail: `${image} made with mmdebstrap, because it could not be pulled` };
+}
+
+const isMakeable = (image: string) => image.startsWith(`debian:${SUITE}`);
+
+/** Whether set-up made the image of this name. An image that a person built on it has its label, too. */
+export async function isMadeHere(image: string): Promise<boolean> {
+  return isMakeable(image) && (await imageLabel(image, BASE_LABEL)) !== '';
+}
+
+/**
+ * Takes a newer base image: pulls it, or makes it again where set-up had made it. Where neither is possible the present one
+ * stays, and the step says why.
+ */
+export async function renewBaseImage(image: string, context: StepContext): Promise<StepResult> {
+  const before = await imageId(image);
+  context.progress(`pulling ${image}`);
+  const pullError = await pull(image, context);
+  if (pullError === null)
+    return (await imageId(image)) === before
+      ? { outcome: 'skipped', detail: `${image} is the registry's newest` }
+      : { outcome: 'done', detail: `${image} pulled` };
+  const stays = (why: string): StepResult => ({ outcome: 'done', detail: `${image} stays as it is (${why})` });
+  if (!(await isMadeHere(image))) return stays(`it cannot be pulled: ${pullError}`);
+  try {
+    await make(image, context);
+  } catch (error) {
+    return stays(`it cannot be made again: ${messageOf(error)}`);
+  }
+  return { outcome: 'done', detail: `${image} made anew with mmdebstrap` };
 }
 
 /** Pulls an image. Returns null, or the reason of the failure. Gives up early when the registry sends nothing. */

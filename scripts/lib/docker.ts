@@ -1,4 +1,5 @@
 /** Access to the Docker engine through its command line client. Only objects with our label are changed. */
+import { z } from 'zod';
 import { ROLE_LABEL, STACK_LABEL } from '../../stack/naming';
 import { type RunResult, run, runOk } from './exec';
 
@@ -33,7 +34,13 @@ export async function engineState(deadlineMs = 5_000): Promise<EngineState> {
 
 /** True when the image is in the local engine. */
 export async function hasImage(name: string): Promise<boolean> {
-  return (await run('docker', ['image', 'inspect', '--format', '{{.Id}}', name], { deadlineMs: ASK_MS })).code === 0;
+  return (await imageId(name)) !== null;
+}
+
+/** Id of an image of the local engine; null: it is not there. */
+export async function imageId(name: string): Promise<string | null> {
+  const result = await run('docker', ['image', 'inspect', '--format', '{{.Id}}', name], { deadlineMs: ASK_MS });
+  return result.code === 0 ? result.stdout.trim() : null;
 }
 
 /** A label of an image, or an empty string. */
@@ -52,6 +59,12 @@ export async function imageTags(reference: string): Promise<string[]> {
 /** Removes an image; false when a container or another image needs it. */
 export async function removeImage(name: string): Promise<boolean> {
   return (await run('docker', ['image', 'rm', name], { deadlineMs: REMOVE_MS })).code === 0;
+}
+
+/** Removes an image that no tag leads to any more, unless a container or another image needs it. */
+export async function removeUntagged(id: string): Promise<void> {
+  const tags = await run('docker', ['image', 'inspect', '--format', '{{len .RepoTags}}', id], { deadlineMs: ASK_MS });
+  if (tags.code === 0 && tags.stdout.trim() === '0') await removeImage(id);
 }
 
 /** Label of all images of our Dockerfiles, build stages included. Its value begins with {@link TITLE}. */
@@ -112,19 +125,46 @@ export interface EngineContainer {
   stack: string;
   /** Label with its purpose; empty as above. */
   role: string;
-  /** Names of the networks to which it is attached. */
-  networks: string[];
+  /** Networks to which it is attached; empty for a container of other people. */
+  networks: NetworkOfContainer[];
 }
+
+/** A network of a container as the engine describes it. */
+export const Connected = z.object({
+  /** What the engine was asked for; without it the engine chose the address. */
+  IPAMConfig: z.object({ IPv4Address: z.string().optional() }).nullish(),
+  /** Empty while the container is stopped. */
+  IPAddress: z.string().optional(),
+  Aliases: z.array(z.string()).nullish(),
+});
 
 /** All containers of the engine, in any state. */
 export async function allContainers(): Promise<EngineContainer[]> {
   const fields = ['.ID', '.Names', '.State', '.Status', `.Label "${STACK_LABEL}"`, `.Label "${ROLE_LABEL}"`];
-  const format = [...fields, '.Networks'].map((field) => `{{${field}}}`).join('\t');
-  const listed = await docker(['ps', '--all', '--no-trunc', '--format', format]);
-  return lines(listed).map((line) => {
-    const [id = '', name = '', state = '', status = '', stack = '', role = '', networks = ''] = line.split('\t');
-    return { id, name, state, status, stack, role, networks: networks.split(',').filter((word) => word !== '') };
+  const format = fields.map((field) => `{{${field}}}`).join('\t');
+  const listed = lines(await docker(['ps', '--all', '--no-trunc', '--format', format])).map((line) => {
+    const [id = '', name = '', state = '', status = '', stack = '', role = ''] = line.split('\t');
+    return { id, name, state, status, stack, role };
   });
+  const networks = await networksById(listed.filter(({ stack }) => stack !== '').map(({ id }) => id));
+  return listed.map((one) => ({ ...one, networks: networks.get(one.id) ?? [] }));
+}
+
+/** The networks of containers. One that has gone meanwhile has none. */
+async function networksById(ids: readonly string[]): Promise<Map<string, NetworkOfContainer[]>> {
+  if (ids.length === 0) return new Map();
+  const format = '{{.Id}}\t{{json .NetworkSettings.Networks}}';
+  const inspected = await run('docker', ['container', 'inspect', '--format', format, ...ids], { deadlineMs: ASK_MS });
+  return new Map(
+    lines(inspected).map((line) => {
+      const [id = '', json = '{}'] = line.split('\t');
+      const all = Object.entries(z.record(z.string(), Connected).parse(JSON.parse(json)));
+      const networks = all.map(([name, { IPAMConfig, Aliases }]) => ({
+        ...{ name, address: IPAMConfig?.IPv4Address, aliases: Aliases ?? [] },
+      }));
+      return [id, networks];
+    }),
+  );
 }
 
 /** Names of all volumes, each with the label of its stack, which is empty for a volume of other people. */
@@ -150,8 +190,13 @@ export async function removeContainer({ id, state }: EngineContainer): Promise<v
   await docker(['rm', '--force', id], REMOVE_MS);
 }
 
-/** Attaches a container to a network again. */
-export async function connectAgain(container: string, network: NetworkOfContainer): Promise<void> {
+/** Attaches a container to a network as it should be, whether it is attached to it or not. */
+export async function connectAgain(
+  { id: container, networks }: EngineContainer,
+  network: NetworkOfContainer,
+): Promise<void> {
+  if (networks.some(({ name }) => name === network.name))
+    await docker(['network', 'disconnect', network.name, container], START_MS);
   const address = network.address === undefined ? [] : ['--ip', network.address];
   const aliases = network.aliases.flatMap((alias) => ['--alias', alias]);
   await docker(['network', 'connect', ...address, ...aliases, network.name, container], START_MS);

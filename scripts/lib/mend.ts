@@ -75,7 +75,7 @@ export async function mend(ready: Ready, options: MendOptions): Promise<Mended> 
   for (const { kind, id, name } of repair.replace)
     say(`  gone, and made again: ${kind} ${kind === 'image' ? name : id}`);
   if (repair.left.length > 0) say(paint('yellow', `  left stopped: ${repair.left.join(', ')}`));
-  return { left: repair.left, options: repair.replace.flatMap(({ urn }) => ['--replace', urn]) };
+  return { left: repair.left, options: repair.replace.map(({ urn }) => `--replace=${urn}`) };
 }
 
 /** Clears up what an interrupted run left half made, which would be in the way of a removal. */
@@ -130,8 +130,11 @@ async function removeStrays({ strays }: Repair): Promise<void> {
 
 async function reconnect({ reconnect: all }: Repair): Promise<void> {
   for (const { container, network } of all) {
-    say(`  ${container.name} was taken from network ${network.name}: connecting it again`);
-    await connectAgain(container.id, network).catch((error: Error) => say(paint('yellow', error.message)));
+    const is = container.networks.some(({ name }) => name === network.name)
+      ? 'has another address or name on'
+      : 'was taken from';
+    say(`  ${container.name} ${is} network ${network.name}: connecting it as it should be`);
+    await connectAgain(container, network).catch((error: Error) => say(paint('yellow', error.message)));
   }
 }
 

@@ -26,7 +26,7 @@ export interface Repair {
   start: EngineContainer[];
   /** Stopped nodes that are left as they are, by name. */
   left: string[];
-  /** Containers that were taken from one of their networks. */
+  /** Containers that are not attached to one of their networks, or with another address or name than the stack's. */
   reconnect: { container: EngineContainer; network: NetworkOfContainer }[];
   /** What is gone from the engine, so that the state forgets it. */
   missing: Known[];
@@ -73,9 +73,7 @@ export function repairOf(
     reconnect: present
       .filter(({ container }) => !left.includes(container) && !spoilt.includes(container))
       .flatMap(({ known: one, container }) =>
-        one.networks
-          .filter(({ name }) => !container.networks.includes(name))
-          .map((network) => ({ container, network })),
+        one.networks.filter((network) => !isConnected(container, network)).map((network) => ({ container, network })),
       ),
     missing: [
       ...of('container').filter(({ id }) => !byId.has(id) || spoilt.some((one) => one.id === id)),
@@ -85,6 +83,13 @@ export function repairOf(
     replace,
     strays: [...spoilt, ...engine.containers.filter((one) => one.stack === stack && !ids.has(one.id))],
   };
+}
+
+/** Attached to the network with the address and the names that the stack gives it. */
+function isConnected({ networks }: EngineContainer, { name, address, aliases }: NetworkOfContainer): boolean {
+  const found = networks.find((one) => one.name === name);
+  if (found === undefined || (address !== undefined && found.address !== address)) return false;
+  return aliases.every((alias) => found.aliases.includes(alias));
 }
 
 /** What the sentences of a refusal name. */

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { parseStats, passfileEntry } from '../../cli/doctor/client-side';
 import { FindingCode } from '../../cli/doctor/codes';
 import { doctor, exitCode } from '../../cli/doctor/command';
-import { portsOf } from '../../cli/doctor/containers';
+import { networkFact, portsOf } from '../../cli/doctor/containers';
 import type { Facts, HaproxyFact, LoweredFact } from '../../cli/doctor/facts';
 import { FINDINGS } from '../../cli/doctor/findings';
 import { judge } from '../../cli/doctor/judge';
@@ -13,6 +13,7 @@ import { EXIT } from '../../cli/exit';
 import { hostCommands } from '../../cli/host';
 import { makeProgram } from '../../cli/program';
 import PACKAGE from '../../package.json';
+import type { Answer } from '../../scripts/lib/updates';
 import { checkConfig } from '../../stack/config';
 import { KEY_NAMES } from '../../stack/keys';
 import { buildTopology } from '../../stack/topology';
@@ -28,8 +29,8 @@ const REPLICA = 'postgres-replica-1';
 const PORT = { key: 'writePort', port: 5434, owner: 'haproxy', published: true, takenBy: null };
 
 function container(name: string, role: Container['role']): Container {
-  const fine = { exitCode: 0, error: '', outOfMemory: false, foreign: false, missingNetworks: [] };
-  return { name, role, state: 'running', ...fine };
+  const fine = { exitCode: 0, error: '', outOfMemory: false, foreign: false };
+  return { name, role, state: 'running', ...fine, wrongNetworks: [], image: 'sha256:1', restartedAt: null };
 }
 
 /** The slot for a peer; `different`: what is not well about it. */
@@ -90,7 +91,17 @@ const found = (change: Change): Finding[] => judge(changed(change));
 const codes = (change: Change): string[] => found(change).map(({ code }) => code);
 
 /** Docker's commands that a next step may name. */
-const DOCKER = ['start', 'restart', 'unpause', 'logs', 'exec', 'network connect', 'system df'];
+const DOCKER = [
+  'start',
+  'restart',
+  'unpause',
+  'logs',
+  'exec',
+  'kill',
+  'network connect',
+  'network disconnect',
+  'system df',
+];
 
 /** True when a text is the row's, with values in place of the names in braces. */
 function fits(text: string, row: string): boolean {
@@ -113,6 +124,12 @@ const PROMOTED_BY_HAND = { ...event(1), subject: REPLICA, code: 'PROMOTED_BY_HAN
 const PAUSE = { reason: 'new disk', since: '2026-11-24T20:00:00.000Z', until: null };
 
 const REFUSED = { kind: 'failed', code: '28P01', message: 'password authentication failed' } as const;
+const FIXED = { name: 'inner', address: '10.0.0.10' };
+const INNER = { network: 'inner', options: '--ip 10.0.0.21 ' };
+const NEWER: Answer = {
+  kind: 'known',
+  updates: [{ package: 'postgresql-17', has: '17.6-0+deb13u1', newest: '17.7-0+deb13u1' }],
+};
 
 const NOT_LOWERED: LoweredFact[] = [
   { role: 'app', database: 'other', value: 'remote_apply' },
@@ -180,7 +197,10 @@ const SHOWN: readonly (readonly [FindingCode, Change])[] = [
   ['NOT_SERVING', { cluster: { serving: false } }],
   ['LOG_MISSING', { log: { there: false } }],
   ['LOG_DISK_FULL', { log: { freeBytes: 1000 } }],
-  ['NETWORK_CUT', { standbyContainer: { missingNetworks: ['inner'] } }],
+  ['NETWORK_CUT', { standbyContainer: { wrongNetworks: [{ ...INNER, problem: null }] } }],
+  ['NETWORK_WRONG', { standbyContainer: { wrongNetworks: [{ ...INNER, problem: 'with another address' }] } }],
+  ['HAPROXY_RESTARTED', { proxyContainer: { restartedAt: Date.now() - 60_000 } }],
+  ['UPDATES_WAITING', { all: { updates: [{ containers: [PRIMARY, REPLICA], answer: NEWER }] } }],
   ['PORT_TAKEN', { all: { ports: [{ ...PORT, takenBy: 'container other' }] } }],
   ['READ_ONLY', { all: { login: { kind: 'in', readOnly: true, standby: false, tookMs: 1 } } }],
   ['PASSWORD_WRONG', { all: { login: { kind: 'failed', code: '28P01', message: 'no' } } }],
@@ -230,7 +250,7 @@ describe('doctor', () => {
       expect(own).toEqual(expect.arrayContaining(named(/npm run failover -- (\w+)/g)));
       expect(KEY_NAMES).toEqual(expect.arrayContaining(named(/config set (?:--secret )?(\w+)/g)));
       expect(DOCKER).toEqual(
-        expect.arrayContaining(named(/(?<!group )docker (network connect|system df|(?!-)[a-z]+)/g)),
+        expect.arrayContaining(named(/(?<!group )docker (network (?:dis)?connect|system df|(?!-)[a-z]+)/g)),
       );
     },
   );
@@ -240,6 +260,14 @@ describe('doctor', () => {
       'names a disk or a hung PostgreSQL even when both are',
       ['DISK_FULL'],
       { replica: { disk: { freeBytes: 0, usedPercent: 100 }, database: null } },
+    ],
+    [
+      'names no password where HAProxy has another address',
+      ['NETWORK_WRONG'],
+      {
+        proxyContainer: { wrongNetworks: [{ ...INNER, problem: 'with another address' }] },
+        all: { login: { kind: 'failed', code: '28000', message: 'pg_hba.conf rejects' } },
+      },
     ],
     [
       'leaves out what follows from a cause',
@@ -302,6 +330,12 @@ describe('doctor', () => {
     expect(out.at(-1)).toMatch(/^If the leader died now: .*, except for what SYNC_COMMIT_LOWERED names$/);
   });
 
+  it('says that the archive did not answer, which is no finding', async () => {
+    const answer: Answer = { kind: 'unknown', reason: 'no answer within 30 s' };
+    const { code, err } = await said({ all: { updates: [{ containers: [PRIMARY], answer }] } });
+    expect([code, err]).toEqual([EXIT.ok, [expect.stringContaining('not known: Debian')]]);
+  });
+
   it('shows what PostgreSQL said as text, so that it steers no terminal', async () => {
     const { out } = await said({ replica: { database: null, message: 'FATAL \x1b[2J\r\nall is well' } });
     expect(out[0]).toContain('(FATAL \\x1b[2J | all is well)');
@@ -326,6 +360,33 @@ describe('doctor', () => {
 });
 
 describe('what doctor reads', () => {
+  it.each<[string, Parameters<typeof networkFact>, string | null | undefined]>([
+    ['is as it should be', [{ ...FIXED }, { IPAMConfig: { IPv4Address: '10.0.0.10' } }], undefined],
+    ['is not connected', [{ ...FIXED }, undefined], null],
+    [
+      'has an address that the engine chose',
+      [{ ...FIXED }, { IPAddress: '10.0.0.2' }],
+      '10.0.0.2 instead of 10.0.0.10',
+    ],
+    [
+      'has another fixed address',
+      [{ ...FIXED }, { IPAMConfig: { IPv4Address: '10.0.0.3' }, IPAddress: '10.0.0.3' }],
+      '10.0.0.3 instead of 10.0.0.10',
+    ],
+    [
+      'has no name for the others',
+      [{ name: 'front', alias: 'haproxy' }, { Aliases: ['0a1b'] }],
+      'without its name haproxy',
+    ],
+    ['has its name', [{ name: 'front', alias: 'haproxy' }, { Aliases: ['haproxy', '0a1b'] }], undefined],
+    ['may have any address', [{ name: 'front' }, { IPAddress: '172.18.0.9' }], undefined],
+  ])('of a network that a container %s', (_, args, problem) => {
+    const fact = networkFact(...args);
+    if (typeof problem === 'string') expect(fact?.problem).toContain(problem);
+    else expect(fact === null ? undefined : fact.problem).toBe(problem);
+    expect(fact?.options ?? '').toBe(fact === null ? '' : args[0].alias ? '--alias haproxy ' : '--ip 10.0.0.10 ');
+  });
+
   it('which container publishes which port', () => {
     const { settings } = checkConfig({ monitoring: 'true', pgadmin: 'true', namePrefix: 'x-' });
     if (settings === undefined) throw new Error('the config is refused');

@@ -182,6 +182,38 @@ describe('the story', () => {
     await succeed('pulumi', 'preview', '--diff', '--expect-no-changes');
   });
 
+  test('up leaves a stopped node if it is told to, and else makes right what a person stopped or removed', async () => {
+    const [primary, replica, haproxy] = [PRIMARY, REPLICA, 'haproxy'].map(container);
+    await docker('stop', container(REPLICA));
+    const left = (await succeed('up', '--leave-stopped')).stdout;
+    expect(left).toContain(`left stopped: ${replica}`);
+    expect(left).toMatch(new RegExp(`It serves, without ${replica}: a write through port ${STACK.writePort} took`));
+    expect(await docker('inspect', '--format', '{{.State.Status}}', container(REPLICA))).toBe('exited');
+
+    const before = await Promise.all([PRIMARY, REPLICA, 'failover-monitor'].map(idOf));
+    await docker('rm', '--force', container('haproxy'));
+    await docker('stop', container('failover-monitor'));
+    const { stdout } = await succeed('up');
+    for (const name of [replica, container('failover-monitor')]) expect(stdout).toContain(`${name} does not run`);
+    expect(stdout).toContain(`gone, and made again: container ${haproxy}`);
+    expect(stdout).not.toContain(`${primary} does not run`);
+    expect(stdout).toMatch(/It serves: a write through port \d+ took/);
+    expect(await Promise.all([PRIMARY, REPLICA, 'failover-monitor'].map(idOf))).toEqual(before);
+    await caughtUp(REPLICA);
+  });
+
+  test('a locale that Debian does not have is refused by key and value, and no container is touched', async () => {
+    const names = ['haproxy', 'failover-monitor', PRIMARY, REPLICA, 'backend'];
+    const before = await Promise.all(names.map(idOf));
+    await configure('locales', 'vn_VN.UTF-8');
+    const refused = await own.command('up', [], say);
+    expect(refused.code, ended(refused)).toBe(1);
+    expect(refused.stdout).toContain('locales: "vn_VN.UTF-8" is refused; Debian has no such locale');
+    expect(refused.stdout).not.toContain('It serves');
+    expect(await Promise.all(names.map(idOf))).toEqual(before);
+    await succeed('pulumi', 'config', 'rm', 'locales');
+  });
+
   test('writing goes on after docker stop of the primary, and it comes back as a standby', async () => {
     await survives('stop', 'test_user');
     await logIn('before');

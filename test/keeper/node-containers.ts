@@ -24,8 +24,8 @@ export async function dockerQuietly(...args: string[]): Promise<void> {
   await docker(...args).catch(() => undefined);
 }
 
-/** Builds the image from a staged folder, as the shipped one is. */
-export async function buildImage(tag: string): Promise<void> {
+/** Builds the image from a staged folder, as the shipped one is. @throws with the builder's last lines */
+export async function buildImage(tag: string, buildArgs: Readonly<Record<string, string>> = {}): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'keeper-image-'));
   try {
     for (const name of ['Dockerfile', 'keeper-health']) {
@@ -46,7 +46,10 @@ export async function buildImage(tag: string): Promise<void> {
       },
       logLevel: 'silent',
     });
-    await execute('docker', ['build', '-q', '-t', tag, folder], { env: { ...process.env, DOCKER_BUILDKIT: '0' } });
+    const args = Object.entries(buildArgs).flatMap(([name, value]) => ['--build-arg', `${name}=${value}`]);
+    await execute('docker', ['build', '-q', '-t', tag, ...args, folder], {
+      env: { ...process.env, DOCKER_BUILDKIT: '0' },
+    });
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
@@ -89,6 +92,8 @@ export interface PairOptions {
   /** Of the scripted monitor. */
   port: number;
   postgresSettings?: NodeSettings['postgresSettings'];
+  /** By the names in the image's Dockerfile. */
+  buildArgs?: Readonly<Record<string, string>>;
 }
 
 /** Two nodes in containers, a and b, and the monitor that the test scripts. */
@@ -129,7 +134,7 @@ export class NodePair {
     await this.removeNodes();
     await docker('network', 'create', '--subnet', this.settings.subnet, '--gateway', host, network);
     await monitor.listen(host, this.options.port);
-    await buildImage(image);
+    await buildImage(image, this.options.buildArgs);
     const base = { image, network, monitor: { host, port: this.options.port }, clusterKey };
     await Promise.all([a, b].map((name) => startNode({ ...base, name, address: this.address[name] ?? '' })));
     for (const name of [a, b])

@@ -22,7 +22,7 @@ const ALL = [NODE, HAPROXY, MONITOR, DATA, IMAGE, LOGS, known('network', 'inner'
 
 function container(of: Known, rest: Partial<EngineContainer> = {}): EngineContainer {
   const role = of === NODE ? 'postgres' : of === MONITOR ? 'monitor' : 'haproxy';
-  const networks = of === NODE ? ['inner'] : [];
+  const networks = of === NODE ? [{ ...INNER, aliases: ['0a1b2c'] }] : [];
   return { id: of.id, name: of.name, state: 'running', status: 'Up', stack: STACK, role, networks, ...rest };
 }
 
@@ -80,6 +80,24 @@ describe('before `up`, the engine is compared with the state', () => {
       ...NOTHING,
       reconnect: [{ container: apart, network: INNER }],
     });
+  });
+
+  test.each([
+    ['an address that the engine chose', { ...INNER, address: undefined }],
+    ['another address', { ...INNER, address: '10.0.0.9' }],
+  ])('a node that came back to its network with %s gets its own again', (_, network) => {
+    const elsewhere = container(NODE, { networks: [network] });
+    expect(repair({ containers: [elsewhere, container(HAPROXY), container(MONITOR)] }).reconnect).toEqual([
+      { container: elsewhere, network: INNER },
+    ]);
+  });
+
+  test('a container that lost its name on a network gets it again', () => {
+    const FRONT = { name: 'front', address: undefined, aliases: ['haproxy'] };
+    const known = [{ ...HAPROXY, networks: [FRONT] }];
+    const nameless = container(HAPROXY, { networks: [{ ...FRONT, aliases: [] }] });
+    const repaired = repairOf(known, engine({ containers: [nameless] }), STACK, { leaveStopped: false });
+    expect(repaired.reconnect).toEqual([{ container: nameless, network: FRONT }]);
   });
 
   test('without the folder of the log the monitor is made again with it, for it holds the one that was removed', () => {

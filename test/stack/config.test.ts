@@ -266,6 +266,7 @@ describe('what every node has', () => {
     { extraPackages: '--allow-unauthenticated' },
     { extraPackages: 'vim;reboot' },
     { extraPackages: '$(id)' },
+    { extraPackages: 'postgresql-17-' },
     { locales: 'vi_VN' },
     { locales: 'C.UTF-8' },
     { locales: 'vi_VN.UTF-8;id' },

@@ -92,8 +92,10 @@ export async function cleanUp(project: Project): Promise<void> {
   rmSync(project.folder, { recursive: true, force: true });
 }
 
+/** Runs `docker …`; a build by the same builder as the kit's. */
 export async function docker(...args: string[]): Promise<string> {
-  const { stdout } = await exec('docker', args, { timeout: COMMAND_LIMIT_MS });
+  const env = { ...process.env, DOCKER_BUILDKIT: '0' };
+  const { stdout } = await exec('docker', args, { timeout: COMMAND_LIMIT_MS, env });
   return stdout.trim();
 }
 

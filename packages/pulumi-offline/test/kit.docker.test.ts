@@ -176,6 +176,22 @@ describe('a project folder through the language host', () => {
     expect(await leftOf(project)).toEqual([]);
   });
 
+  test('an image that was built anew beside Pulumi is the one that --replace takes, and the container follows', async () => {
+    const { prefix, context } = project.options;
+    await setOptions(project, {});
+    expect((await pulumi(project, 'up', '--yes', '--skip-preview')).code).toBe(0);
+    const before = await boxId(project);
+    const built = await docker('build', '--quiet', '--no-cache', '--build-arg', 'GREETING=hello', context);
+    const [urn] = /urn:pulumi:[^"]*docker:index\/image:Image::image/.exec(stateFile(project)) ?? [];
+    const up = await pulumi(project, 'up', '--yes', '--skip-preview', `--replace=${urn}`);
+    expect(up.code, up.output).toBe(0);
+    expect(await docker('image', 'inspect', '--format', '{{.Id}}', `${prefix}:test`)).toBe(built);
+    expect(await docker('inspect', '--format', '{{.Image}}', `${prefix}-box`)).toBe(built);
+    expect(await boxId(project)).not.toBe(before);
+    expect((await pulumi(project, 'up', '--yes', '--expect-no-changes')).code).toBe(0);
+    expect((await pulumi(project, 'destroy', '--yes')).code).toBe(0);
+  });
+
   test('an error in the program is shown once, and nothing is made', async () => {
     writeFileSync(join(project.folder, 'index.ts'), "throw new Error('this program is broken');\n");
     const { code, output } = await pulumi(project, 'up', '--yes', '--skip-preview');
