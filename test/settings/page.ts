@@ -9,7 +9,7 @@ const cell = (text: string): string => text.replaceAll('|', '\\|').replaceAll('\
 export function row(r: Result): string {
   return [
     `${r.problems.length === 0 ? 'passed' : 'FAILED'} ${r.name}: up ${seconds(r.upMs)}; longest pause (held / fresh)`,
-    `kill ${pauses(r.kill)}, switchover ${pauses(r.switchover)} (asked ${r.asked} times); back after ${seconds(r.backMs)};`,
+    `kill ${pauses(r.kill)}, switchover ${pauses(r.switchover)}; back after ${seconds(r.backMs)};`,
     `${r.acknowledged} acknowledged, ${r.lost} lost; doctor: ${r.doctor.join(', ') || 'nothing'}; load average ${r.load}`,
   ].join(' ');
 }
@@ -31,18 +31,15 @@ export function page(results: readonly Result[], all: number, machine: string): 
     `write was lost, no client waited for longer than ${seconds(PAUSE_LIMIT_MS)} for a write in either change of leader, the killed node`,
     'came back, and `doctor` found nothing but an archive that fails, where the group has one.',
     '',
-    '`asked`: how many times the switchover was asked for. On a busy machine the monitor may call one off, and the leader goes',
-    'on. The pause is the longest one of all attempts.',
-    '',
     `Longest pause: ${worst((r) => r.kill)} ms in a kill, ${worst((r) => r.switchover)} ms in a switchover. Lost: ${results.reduce((sum, r) => sum + r.lost, 0)} of ${results.reduce((sum, r) => sum + r.acknowledged, 0)} acknowledged writes.`,
     '',
     '## Results',
     '',
-    '| group | day, commit | `up` until all is well | kill: pause held / fresh | killed node back after | switchover: pause held / fresh | asked | acknowledged | lost | `doctor` | load average | |',
-    '|---|---|---|---|---|---|---|---|---|---|---|---|',
+    '| group | day, commit | `up` until all is well | kill: pause held / fresh | killed node back after | switchover: pause held / fresh | acknowledged | lost | `doctor` | load average | |',
+    '|---|---|---|---|---|---|---|---|---|---|---|',
     ...results.map(
       (r) =>
-        `| ${r.name} | ${r.date}, ${r.tree} | ${seconds(r.upMs)} | ${pauses(r.kill)} | ${seconds(r.backMs)} | ${pauses(r.switchover)} | ${r.asked} | ${r.acknowledged} | ${r.lost} | ${r.doctor.join(', ') || 'nothing'} | ${r.load} | ${r.problems.length === 0 ? 'passed' : `failed: ${cell(r.problems.join('; '))}`} |`,
+        `| ${r.name} | ${r.date}, ${r.tree} | ${seconds(r.upMs)} | ${pauses(r.kill)} | ${seconds(r.backMs)} | ${pauses(r.switchover)} | ${r.acknowledged} | ${r.lost} | ${r.doctor.join(', ') || 'nothing'} | ${r.load} | ${r.problems.length === 0 ? 'passed' : `failed: ${cell(r.problems.join('; '))}`} |`,
     ),
     '',
     '## Values',
