@@ -9,8 +9,8 @@ import { KeeperFrame } from '../../failover/contract/messages';
 const ROOT = join(__dirname, '../..');
 const CODE = /[A-Z]+(?:_[A-Z]+)+/;
 const KNOWN: ReadonlySet<string> = new Set(LogCode.options);
-/** Words in capitals that are not codes: environment variables. */
-const NO_CODES = /^(PGFAILOVER|PULUMI|DOCKER_(HOST|CONTEXT)|HAPROXY_URL|PGPASSWORD|DATABASE_URL)/;
+/** Words in capitals that are not codes: environment variables, and options of SQL commands. */
+const NO_CODES = /^(PGFAILOVER|PULUMI|DOCKER_(HOST|CONTEXT)|HAPROXY_URL|LC_COLLATE|PGPASSWORD|DATABASE_URL)/;
 
 const textsUnder = (folder: string, ending: string) =>
   readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' })
