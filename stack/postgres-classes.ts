@@ -88,7 +88,11 @@ export const OWNED: readonly Family[] = [
   family(
     "the keeper reads PostgreSQL's log and prints it for people",
     `lc_messages log_destination log_directory log_file_mode log_filename log_line_prefix log_rotation_age
-    log_rotation_size log_statement log_truncate_on_rotation logging_collector`,
+    log_rotation_size log_truncate_on_rotation logging_collector`,
+  ),
+  family(
+    'the log would have the password verifiers that the keeper sets; log_min_duration_statement is free',
+    'log_statement',
   ),
   family('after a failed flush the node has to stop, so that another one takes over', 'data_sync_retry'),
   family(
