@@ -177,4 +177,7 @@ export const CLIENTS_OWN: Readonly<Record<string, string>> = {
   idle_in_transaction_session_timeout: '0',
   idle_session_timeout: '0',
   transaction_timeout: '0',
+  // A parallel worker checks the settings of its session. It fails where a default tablespace or table access method
+  // does not exist, while the session itself goes on.
+  debug_parallel_query: 'off',
 };
