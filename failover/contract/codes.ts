@@ -9,8 +9,7 @@ export const RULE_CODES = {
   STEADY: 'The leader serves and there is nothing to change.',
 
   LEADER_LATE: 'The leader has not answered for a quarter of `hangTimeout`: new connections are held until it answers.',
-  LEADER_BROKEN:
-    'The connection to the leader broke: new connections are held until it answers or is known to be dead.',
+  LEADER_BROKEN: 'The connection to the leader broke: new connections are held until its state is known.',
   LEADER_APART: 'The monitor does not reach the keeper of the leader, and the leader works: no failover.',
   MONITOR_APART: 'No node answers the monitor, which may be cut off itself: no failover, the leader goes on serving.',
   LEADER_AWAITED: 'The stack has just started: the monitor waits for the recorded leader, for `startGrace` at most.',
@@ -98,24 +97,19 @@ export const FAILURE_CODES = {
     'standby starts again after 1, 2, 4 … 60 s; after six times in a row its data is replaced, and kept until the ' +
     'copy is complete.',
   POSTGRES_SILENT: 'PostgreSQL runs and does not answer its keeper.',
-  MUST_COPY:
-    'The node has no data, its data has a history of its own, or the folder of one of its tablespaces is missing.',
+  MUST_COPY: 'The node has no data, data with a history of its own, or data without the folder of a tablespace.',
   STREAM_IMPOSSIBLE: 'The leader no longer has the write-ahead log that the node needs, or has another history.',
   REWIND_FAILED: '`pg_rewind` failed, so the data is half changed.',
-  SETTLE_FAILED:
-    'PostgreSQL ended during its crash recovery before a rewind. The recovery is tried three times, then the node ' +
-    'is copied.',
+  SETTLE_FAILED: 'The crash recovery before a rewind failed; it is tried three times, then the node is copied.',
   DISK_TOO_SMALL: 'The disk has no room for a copy, or became full while the copy was made.',
   TABLESPACE_IN_USE:
     'The folder of a tablespace cannot be made, is not empty, is used by the old data, or would be removed with it.',
   WAL_MISSING: 'Write-ahead log that a copy needs was not received in time; the copy is tried again.',
-  COPY_REPEATED:
-    'A copy was complete and verified, but the node did not stream with it. It is copied again after a while.',
+  COPY_REPEATED: 'The node did not stream with a copy that was complete and verified; it is copied again later.',
   LEADER_UNREACHABLE: 'The node does not reach the PostgreSQL of its leader, and tries again.',
   PROMOTION_HANGS: 'Replay has stood at the same place for a minute, so the promotion was given up.',
   SYNC_UNPROVEN: 'It is not proven yet that writes wait for the counted standbys; the check is repeated.',
-  FURNISH_FAILED:
-    'Something that the failover needs inside the database was removed or changed, and could not be made again.',
+  FURNISH_FAILED: 'An object that the failover needs in the database is missing or changed, and cannot be made again.',
   SUPERUSER_LOCKED_OUT: 'PostgreSQL lets in neither role `postgres` nor `failover_keeper`.',
   TOOL_FAILED: 'A program of PostgreSQL, for example `pg_basebackup`, ended with an error; the line has it.',
   STEP_FAILED: 'A step failed for another reason, which the line names; it is tried again.',
@@ -153,8 +147,7 @@ export const NOTE_CODES = {
   COPY_BEGUN: 'A node begins to copy the data of the leader.',
   COPY_PROGRESS: 'How far the copy is.',
   COPY_DONE: 'The data of the leader is copied and verified.',
-  OLD_DATA_REMOVED:
-    'With `rebuildInPlace` the old data was removed first, because there was no room for it and the copy.',
+  OLD_DATA_REMOVED: 'With `rebuildInPlace` the old data was removed first: there was no room for both.',
   REWIND_BEGUN: 'A former leader is brought back to the history of the present one.',
   REWIND_DONE: 'The former leader has the history of the present one.',
   PROMOTION_REPLAYS:
