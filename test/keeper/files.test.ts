@@ -45,6 +45,8 @@ describe('the rendered configuration', () => {
 
   it('quotes names and passwords of any kind', () => {
     expect(conninfo(PLACE, '10.0.0.1', "it's")).toContain(`application_name='it\\'s'`);
+    const both = "options='-c idle_session_timeout=0 -c wal_sender_timeout=5min'";
+    expect(conninfo(PLACE, '10.0.0.1', 'a', {}, '-c wal_sender_timeout=5min')).toContain(both);
     expect(slotName('postgres-replica-1')).toBe('postgres_replica_1');
     expect(syncNames({ leader: 'a', k: 2, members: ['b', 'c'] })).toBe('ANY 2 ("b", "c")');
     expect(barrierNames({ leader: 'a', k: 1, members: ['b'] })).toBe('ANY 2 ("b", "failover-barrier")');

@@ -89,13 +89,14 @@ export const PG_IDENT = `# MAP  SYSTEM-USER  POSTGRES-ROLE\n${KEEPER_MAP} postgr
 
 /**
  * Connection string to another node in libpq's format. The password comes from the passfile. `more`: further
- * parameters.
+ * parameters. `options`: further settings of the session, each as `-c name=value`.
  */
 export function conninfo(
   { port, passfile }: Omit<NodeOfConf, 'node'>,
   address: string,
   applicationName: string,
   more: Readonly<Record<string, string>> = {},
+  ...options: string[]
 ): string {
   const parts: Record<string, string> = {
     host: address,
@@ -110,7 +111,8 @@ export function conninfo(
     keepalives_count: '3',
     sslmode: 'disable',
     gssencmode: 'disable',
-    options: STREAM_OPTIONS,
+    // A caller's options are added, so that they do not take away the ones that every stream needs.
+    options: [STREAM_OPTIONS, ...options].join(' '),
     ...more,
   };
   return Object.entries(parts)

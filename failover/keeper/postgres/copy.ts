@@ -33,7 +33,7 @@ const MANIFEST_TAIL_BYTES = 4_096;
  * How long the leader waits for a sign of life of the backup's own WAL stream. A break of that stream ends the copy, so
  * the disk of this node may stall for longer than that of a standby.
  */
-const STREAM_OPTIONS = '-c wal_sender_timeout=5min';
+const BACKUP_OPTIONS = '-c wal_sender_timeout=5min';
 /** Marker file in a data directory that must replay WAL which the leader may no longer have. */
 export const CATCHING_UP = 'keeper.catching_up';
 
@@ -85,7 +85,7 @@ export async function copyData(source: Source, place: Place, options: CopyOption
     await mkdir(wal, { mode: 0o700 });
     receiver.begin();
     const tool = progressOf(options.progress, signal);
-    const connection = conninfo(place, source.address, `${node}-basebackup`, { options: STREAM_OPTIONS });
+    const connection = conninfo(place, source.address, `${node}-basebackup`, {}, BACKUP_OPTIONS);
     // Without a WAL stream of its own, the backup would wait at its end for the leader's archive.
     const backup = ['--checkpoint=fast', '--wal-method=stream', '--no-password', '--sync-method=syncfs'];
     const meanwhile = () => dropStreamed(join(fresh, 'pg_wal'));
