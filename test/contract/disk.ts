@@ -9,7 +9,7 @@ import type { Store } from '../../failover/monitor/ports';
 /** How often a write is cut off, each time at another byte. */
 export const TURNS = 10;
 
-/** A volume with a store that is opened again and again. */
+/** A volume whose store a test opens several times. */
 export interface StoreVolume {
   /** One run of the monitor: opens the store, works with it, closes it. */
   life<T>(work: (store: Store) => Promise<T>): Promise<T>;

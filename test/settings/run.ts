@@ -24,7 +24,7 @@ import { page, row } from './page';
 
 /** How long a stack that was left running may take to say that all is well, ms. */
 const RUNS_LIMIT_MS = 10_000;
-/** The page names the commit of each result, so those of another one are kept. */
+/** Results of other commits are kept, because the page names the commit of each result. */
 const ANY_TREE = 'any';
 
 /** @throws Error that names what is allowed. */

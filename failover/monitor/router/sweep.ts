@@ -14,8 +14,8 @@ import type { Look, Workers } from './workers';
  */
 const SETTLED_MS = 50;
 /**
- * After this time the sessions that are left on a slot are ended again, ms. HAProxy keeps the session of a client that
- * has left for `timeout server-fin`.
+ * After this time the monitor ends the remaining sessions of a backend slot again, ms. HAProxy keeps the session of a
+ * client that has left for `timeout server-fin`.
  */
 const SHUTDOWN_AGAIN_MS = 300;
 /** Maximum number of sessions of an old worker that one request ends, because a line to HAProxy may have 16 kB. */

@@ -129,8 +129,8 @@ export class Workers {
   }
 
   /**
-   * Throws when the process stood still. The wanted routes may be long outdated then, so the loop has to set them again
-   * (S11).
+   * Throws when the process stood still. The routes that it wanted before may be wrong by now, so the loop has to
+   * set them again (S11).
    */
   throwAfterStall(): void {
     const stalls = this.loop.stalls();
