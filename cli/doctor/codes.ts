@@ -21,7 +21,7 @@ export const FindingCode = z.enum([
   ...(['MONITOR_SILENT', 'MONITOR_STALE', 'CLOCK', 'PAUSED', 'OBSERVE', 'LOG_MISSING', 'LOG_DISK_FULL'] as const),
   ...(['PROMOTED_BY_HAND', 'SECOND_PRIMARY', 'POSTGRES_DOWN', 'KEEPER_AWAY', 'DISK_FULL', 'DISK_LOW'] as const),
   ...(['SLOT_MISSING', 'SLOT_LOST', 'SLOT_HOLDS_ROWS', 'SLOT_KEEPS_WAL', 'ARCHIVE_LATE'] as const),
-  ...(['TRANSACTION_OLD', 'PREPARED_OLD'] as const),
+  ...(['TRANSACTION_OLD', 'PREPARED_OLD', 'FREEZE_LATE'] as const),
   ...(['REPLAY_PAUSED', 'SYNC_COMMIT_LOWERED', 'NOT_STREAMING', 'LAG', 'NOT_COUNTED', 'SETTINGS_REFUSED'] as const),
   ...(['PROMOTION_REPEATED', 'NOT_SERVING', 'HAPROXY_RESTARTED', 'UPDATES_WAITING'] as const),
   // Failures that a keeper reports, under the keeper's own codes; NODE_FAILED stands for the others.

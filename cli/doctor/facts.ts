@@ -112,6 +112,8 @@ export const DatabaseFact = z.object({
    * waited for the archive; null: none waits.
    */
   archive: z.object({ fails: z.boolean(), waitSeconds: z.number().nullable() }).nullable(),
+  /** The database with the oldest row that is not frozen, and for how many transactions it has not been frozen. */
+  oldest: z.object({ database: z.string(), transactions: z.number() }),
   /** The oldest ones. */
   holders: z.array(HolderFact),
 });

@@ -27,6 +27,11 @@ const HOLD_SECONDS_MAX = 3_600;
 const ARCHIVE_SECONDS_MAX = 300;
 /** An unused slot of a person that keeps more write-ahead log than this is named, bytes. */
 const KEPT_BYTES_MAX = 1024 ** 3;
+/**
+ * PostgreSQL refuses writes at 2,100 million, and `vacuum_failsafe_age` is 1,600 million (manual, "Preventing Transaction
+ * ID Wraparound Failures"). Autovacuum freezes at 200 million, so at this age it has been kept from its work for long.
+ */
+const UNFROZEN_MAX = 1_000_000_000;
 /** How a person drops an unused slot. */
 const DROP_SLOT =
   'npm run failover -- psql {name}, then: SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active, with its name';
@@ -658,8 +663,23 @@ const TRANSACTIONS = first(oldTransactions, [
   }),
 ]);
 
+const FREEZE = first(
+  ({ name, isLeader, database }: NodeView) => {
+    if (!isLeader || database === null || database.oldest.transactions < UNFROZEN_MAX) return [];
+    const { oldest } = database;
+    return [{ name, database: quoted(oldest.database), millions: Math.floor(oldest.transactions / 1_000_000) }];
+  },
+  [
+    warning('FREEZE_LATE', {
+      sentence:
+        'Rows of database {database} on {name} have not been frozen for {millions} million transactions: at 2,100 million PostgreSQL takes no writes.',
+      next: 'End what keeps dead rows (other findings name it), then npm run failover -- psql {name} -- -d {database}, then: VACUUM (FREEZE)',
+    }),
+  ],
+);
+
 /** Findings of a node, unless its container was reported already. */
-const NODE = [DISK, FAILURE, POSTGRES, SLOTS, REPLAY, COMMITS, IDLE_SLOTS, KEPT_WAL, ARCHIVE, TRANSACTIONS];
+const NODE = [DISK, FAILURE, POSTGRES, SLOTS, REPLAY, COMMITS, IDLE_SLOTS, KEPT_WAL, ARCHIVE, FREEZE, TRANSACTIONS];
 
 const SERVING = first(
   ({ monitor: { cluster }, containers }: Facts) => {

@@ -36,6 +36,8 @@ export const queryFor = (user: string, database: string) => `SELECT json_build_o
       'fails', coalesce(last_failed_time > coalesce(last_archived_time, '-infinity'), false),
       'waitSeconds', (SELECT extract(epoch FROM now() - min(modification))::int
         FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready')) FROM pg_stat_archiver) END,
+  'oldest', (SELECT json_build_object('database', datname, 'transactions', greatest(age(datfrozenxid), mxid_age(datminmxid)))
+    FROM pg_database ORDER BY greatest(age(datfrozenxid), mxid_age(datminmxid)) DESC LIMIT 1),
   'replayPaused', CASE WHEN pg_is_in_recovery() THEN pg_get_wal_replay_pause_state() <> 'not paused' ELSE false END,
   'barred', CASE
     WHEN NOT EXISTS (SELECT FROM pg_roles WHERE rolname = ${literal(user)}) THEN 'role missing'

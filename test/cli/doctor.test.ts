@@ -40,7 +40,8 @@ function slotOf(peer: string, different: Partial<Database['slots'][number]> = {}
 
 function databaseOf(peer: string, standby: boolean): Database {
   const none = { archive: null, barred: null, replayPaused: false, commitSettings: [], holders: [] };
-  return { standby, connections: 3, room: 97, slots: [slotOf(peer)], ...none };
+  const oldest = { database: 'app', transactions: 200_000_000 };
+  return { standby, connections: 3, room: 97, slots: [slotOf(peer)], oldest, ...none };
 }
 
 /** All is well: all facts, and parts of them that tests change. */
@@ -182,6 +183,7 @@ const SHOWN: readonly (readonly [FindingCode, Change])[] = [
   ['SLOT_HOLDS_ROWS', { leader: { slots: [slotOf(REPLICA, { active: false, heldSeconds: 7_200 })] } }],
   ['SLOT_KEEPS_WAL', { leader: { slots: [slotOf(REPLICA), slotOf('barman', { active: false, keptBytes: 2e9 })] } }],
   ['ARCHIVE_LATE', { leader: { archive: { fails: true, waitSeconds: 2 } } }],
+  ['FREEZE_LATE', { leader: { oldest: { database: 'app', transactions: 1_100_000_000 } } }],
   [
     'TRANSACTION_OLD',
     { database: { holders: [{ kind: 'session', pid: 7, role: 'app', database: 'app', seconds: 4_000 }] } },
