@@ -651,7 +651,7 @@ export class HaproxyModel {
 
 /** Length without the column `stot`: HAProxy sends a hundred columns, and it does not matter which the model shows. */
 function timedLength(piece: string): number {
-  return piece.replaceAll(/^((?:write|read),(?:[^,\n]*,){4})\d+,/gm, '$1').replace(',stot,', ',').length;
+  return piece.replaceAll(/^((?:write|read),(?:[^,\n]*,){4})\d+,/gm, '$1').replaceAll(',stot,', ',').length;
 }
 
 function slotNamed(worker: Worker, backend: string | undefined, name: string | undefined): Slot | undefined {

@@ -163,11 +163,13 @@ export class Places {
     const most = Math.max(1, places - taken);
     const begun = this.steps.get(`${slot.row.backend}/${slot.row.server}`)?.sessions ?? slot.sessions;
     const target = Math.max(1, Math.min(slot.sessions + part, begun + step, most));
+    // A closed slot has the places of the first step, for when it opens.
+    if (!slot.open) return Math.max(1, Math.min(most, begun + step, Math.max(slot.limit, step)));
     const room = slot.limit - slot.sessions;
     // A limit that is nearly right stays, so that not each session that comes or goes changes it.
-    const enough = slot.open && !slot.wanted && room >= Math.min(part, step) / 2;
+    const enough = !slot.wanted && room >= Math.min(part, step) / 2;
     if (target > slot.limit && enough) return slot.limit;
-    const harmless = slot.open && slot.limit <= most && room <= 2 * step && !(other.open && other.wanted);
+    const harmless = slot.limit <= most && room <= 2 * step && !(other.open && other.wanted);
     return target < slot.limit && harmless ? slot.limit : target;
   }
 
