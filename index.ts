@@ -14,8 +14,12 @@ module.exports = async () => {
   const settings = readSettings();
   const identity = { project: pulumi.getProject(), stack: pulumi.getStack(), projectRoot: __dirname };
   const topology = buildTopology(settings, identity);
-  const { platform } = await preflight(topology);
-  const cluster = new PostgresCluster(NAME, { settings, identity, platform }, { transformations: [formerNames(NAME)] });
+  const engine = await preflight(topology);
+  const cluster = new PostgresCluster(
+    NAME,
+    { settings, identity, ...engine },
+    { transformations: [formerNames(NAME)] },
+  );
   return {
     ...endpoints(topology),
     ...cluster.secretOutputs(),

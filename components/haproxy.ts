@@ -6,6 +6,7 @@ import * as command from '@pulumi/command';
 import type * as docker from '@pulumi/docker';
 import * as pulumi from '@pulumi/pulumi';
 import { IDS, PATHS, PORTS } from '../failover/contract/layout';
+import { boundAddresses, IPV6_LOOPBACK } from '../stack/addresses';
 import { labels, NAMES } from '../stack/naming';
 import { type ContainerArgs, makeContainer, makeVolume, publishedPort, volumeMount } from './container';
 
@@ -24,6 +25,8 @@ export interface HaProxyArgs extends ContainerArgs {
   readonly socketsVolume: string;
   /** Host address on which the ports are published. */
   readonly bindAddress: string;
+  /** The ports for reading and writing are published on ::1, too. */
+  readonly ipv6Loopback: boolean;
   /** Host ports: for reading and writing, for reading only, for statistics, and for the backends' API if there are any. */
   readonly ports: {
     readonly writePort: number;
@@ -82,12 +85,18 @@ export class HaProxy extends pulumi.ComponentResource {
  * Ports in ascending order of the inner port. The provider reads the list back in this order and would otherwise see a
  * change.
  */
-function publishedPorts({ ports, bindAddress }: HaProxyArgs) {
-  const publish = (internal: number, port: number) => publishedPort(internal, { bindAddress, port });
+function publishedPorts({ ports, bindAddress, ipv6Loopback }: HaProxyArgs) {
+  const publish = (internal: number, port: number, address = bindAddress) =>
+    publishedPort(internal, { bindAddress: address, port });
+  const onIpv6 = [
+    publish(PORTS.haproxyWriteIpv6, ports.writePort, IPV6_LOOPBACK),
+    publish(PORTS.haproxyReadIpv6, ports.readPort, IPV6_LOOPBACK),
+  ];
   const all = [
     publish(PORTS.haproxyStats, ports.statsPort),
-    publish(PORTS.haproxyWrite, ports.writePort),
-    publish(PORTS.haproxyRead, ports.readPort),
+    publish(PORTS.haproxyWritePublished, ports.writePort),
+    publish(PORTS.haproxyReadPublished, ports.readPort),
+    ...(boundAddresses(bindAddress, ipv6Loopback).includes(IPV6_LOOPBACK) ? onIpv6 : []),
     ...(ports.backendPort === undefined ? [] : [publish(PORTS.haproxyApi, ports.backendPort)]),
   ];
   return all.sort((a, b) => a.internal - b.internal);

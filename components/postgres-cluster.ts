@@ -6,12 +6,13 @@ import * as command from '@pulumi/command';
 import * as docker from '@pulumi/docker';
 import * as pulumi from '@pulumi/pulumi';
 import * as random from '@pulumi/random';
+import { budgetFor } from '../failover/contract/budget';
 import { LEFT_STOPPED } from '../failover/contract/naming';
 import { derivedPassword } from '../failover/contract/proof';
 import { verifierOf } from '../failover/contract/scram';
 import type { Settings } from '../stack/config';
 import { type ConnectionUrls, connectionUrls } from '../stack/endpoints';
-import { renderHaproxyConfig, SERVER_CONNECTIONS_MAX } from '../stack/haproxy-config';
+import { renderHaproxyConfig } from '../stack/haproxy-config';
 import { imageArgs } from '../stack/image-args';
 import { monitorConfig } from '../stack/monitor-config';
 import { type ImageName, imageContext, imagePart, imageTag, labels, NAMES } from '../stack/naming';
@@ -35,6 +36,11 @@ export interface PostgresClusterArgs {
   readonly settings: Settings;
   /** The engine's platform, for example `linux/amd64`; `preflight` returns it. */
   readonly platform: string;
+  /**
+   * The engine's machine has ::1, and the ports for reading and writing are published there, too; `preflight` returns it.
+   * @default false
+   */
+  readonly ipv6Loopback?: boolean;
   /**
    * Password of the database's owner. Takes the place of the one in the settings.
    * @default that of the settings, and without one there: generated once, kept as a secret
@@ -170,10 +176,12 @@ export class PostgresCluster extends pulumi.ComponentResource {
         innerNetwork: inner.name,
         frontNetwork: front.name,
         bindAddress: settings.bindAddress,
+        ipv6Loopback: this.args.ipv6Loopback ?? false,
         ports,
         config: renderHaproxyConfig({
           holdTimeoutMs: settings.holdTimeoutMs,
-          serverMaxConnections: SERVER_CONNECTIONS_MAX,
+          budget: budgetFor(settings.postgresSettings),
+          clientNetworks: settings.clientNetworks,
           backendHost: backends.length > 0 ? NAMES.backend : null,
         }),
       },

@@ -47,6 +47,8 @@ interface Slot {
   limit: number | null;
   /** Increases with every session that the slot gets. */
   turn: number;
+  /** Number of sessions that the slot has got. */
+  total: number;
 }
 
 type Port = 'write' | 'read';
@@ -157,6 +159,7 @@ export class ProxySession {
   take(slot: Slot, delayMs: number): void {
     this.place = slot;
     slot.turn = this.haproxy.nextTurn();
+    slot.total += 1;
     if (delayMs === 0) this.tryOn(slot);
     else this.haproxy.after(delayMs, () => this.tryOn(slot));
   }
@@ -391,11 +394,12 @@ function nodeSlots(): Slot[] {
     maintenance: true,
     limit: null,
     turn: 0,
+    total: 0,
   }));
 }
 
 function holdSlot(port: number): Slot {
-  return { name: HOLD, address: CLOSED, port, maintenance: false, limit: 1, turn: 0 };
+  return { name: HOLD, address: CLOSED, port, maintenance: false, limit: 1, turn: 0, total: 0 };
 }
 
 export class HaproxyModel {
@@ -525,7 +529,7 @@ export class HaproxyModel {
         const answer = line === '' ? '' : this.answer(name, line);
         const send = (from: number) => {
           const piece = answer.slice(from, from + PIECE);
-          engine.after(piece.length * BYTE_MS, process, () => {
+          engine.after(timedLength(piece) * BYTE_MS, process, () => {
             if (piece !== '') far.write(piece);
             if (from + PIECE >= answer.length) far.end();
             else send(from + PIECE);
@@ -645,6 +649,11 @@ export class HaproxyModel {
   }
 }
 
+/** Length without the column `stot`: HAProxy sends a hundred columns, and it does not matter which the model shows. */
+function timedLength(piece: string): number {
+  return piece.replaceAll(/^((?:write|read),(?:[^,\n]*,){4})\d+,/gm, '$1').replaceAll(',stot,', ',').length;
+}
+
 function slotNamed(worker: Worker, backend: string | undefined, name: string | undefined): Slot | undefined {
   const slots = backend === 'write' ? worker.write : backend === 'read' ? worker.read : worker.reach;
   return slots.find((slot) => slot.name === name);
@@ -672,11 +681,13 @@ function showLoads(worker: Worker, id: number): string {
       const here = all.filter((s) => s.proxy === proxy);
       const on = (slot: Slot) => here.filter((s) => s.slot === slot && (s.state === 'CON' || s.state === 'EST')).length;
       return [
-        ...[...worker[proxy], worker.hold[proxy]].map((n) => `${proxy},${n.name},0,${on(n)},${worker.limitOf(n)},2\n`),
-        `${proxy},BACKEND,${worker.queues[proxy].length},${here.length},1000,1\n`,
+        ...[...worker[proxy], worker.hold[proxy]].map(
+          (n) => `${proxy},${n.name},0,${on(n)},${worker.limitOf(n)},${n.total},2\n`,
+        ),
+        `${proxy},BACKEND,${worker.queues[proxy].length},${here.length},1000,0,1\n`,
       ];
     });
-  return `# pxname,svname,qcur,scur,slim,type\n${rows.join('')}\n`;
+  return `# pxname,svname,qcur,scur,slim,stot,type\n${rows.join('')}\n`;
 }
 
 /** HAProxy's numbers of the states of the server's side. */

@@ -37,7 +37,7 @@ export function checkConfig(raw: Readonly<Record<string, string>>): CheckedConfi
     if (result.success) settings[`${name}${key.unit}`] = result.data;
     else problems.push(...result.error.issues.map((issue) => problemOf(name, value, issue)));
   }
-  problems.push(...sharedPorts(settings));
+  problems.push(...sharedPorts(settings), ...networksOnLoopback(settings));
   if (problems.length > 0) return { settings: undefined, problems };
   return { settings: Object.freeze(settings) as Settings, problems: [] };
 }
@@ -101,6 +101,18 @@ export function portsOf(settings: Settings) {
     prometheusPort: settings.monitoring === true ? prometheusPort : undefined,
     pgadminPort: settings.pgadmin === true ? pgadminPort : undefined,
   };
+}
+
+/**
+ * Docker passes connections to a loopback address on by a process of its own, so HAProxy sees Docker's address for every
+ * client.
+ */
+function networksOnLoopback({ clientNetworks, bindAddress }: Partial<Settings>): string[] {
+  if (clientNetworks === undefined || clientNetworks.length === 0 || !bindAddress?.startsWith('127.')) return [];
+  return [
+    `clientNetworks: ${JSON.stringify(clientNetworks.join(','))} is refused; with bindAddress ${bindAddress} only this ` +
+      'machine has access, and HAProxy does not see where a client comes from; set bindAddress, or leave it empty',
+  ];
 }
 
 /** Two services cannot share a host port. Refused values are missing in the settings. */

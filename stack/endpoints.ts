@@ -2,6 +2,7 @@
  * The cluster's endpoints for clients: connection strings and addresses, on the host and inside the front network.
  * Pure.
  */
+import { budgetFor, budgetInWords } from '../failover/contract/budget';
 import { PORTS } from '../failover/contract/layout';
 import { NAMES } from './naming';
 import { LOG_FILE, type Topology } from './topology';
@@ -16,6 +17,8 @@ export interface Endpoints {
   readonly statsUrl: string;
   readonly prometheusUrl?: string;
   readonly logFile: string;
+  /** How many clients a node takes, and what `max_connections` has for the failover. */
+  readonly clientPlaces: string;
 }
 
 export function endpoints(topology: Topology): Endpoints {
@@ -30,6 +33,7 @@ export function endpoints(topology: Topology): Endpoints {
     statsUrl: `http://${host}:${ports.statsPort}/stats`,
     ...(ports.prometheusPort === undefined ? {} : { prometheusUrl: `http://${host}:${ports.prometheusPort}` }),
     logFile: `${monitor.logFolder}/${LOG_FILE}`,
+    clientPlaces: budgetInWords(budgetFor(settings.postgresSettings)),
   };
 }
 

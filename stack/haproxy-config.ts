@@ -2,7 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import Mustache from 'mustache';
-import { PORTS } from '../failover/contract/layout';
+import type { Budget } from '../failover/contract/budget';
+import { PATHS, PORTS } from '../failover/contract/layout';
 import { NODES_MAX } from '../failover/contract/limits';
 
 /**
@@ -15,8 +16,11 @@ export const CONNECT_TIMEOUT_MS = 20;
  * limit.
  */
 const HOLD_ATTEMPT_MS = 24;
-/** Twice this (with the read port on the leader too) fits into PostgreSQL's max_connections, 200 (S24). */
-export const SERVER_CONNECTIONS_MAX = 80;
+/**
+ * How long HAProxy waits for a client's first bytes, to tell a cancel request from a session, ms. Clients of PostgreSQL
+ * speak first, so this is the time for packets that were lost on the way.
+ */
+const FIRST_BYTES_MS = 3_000;
 /**
  * The connect timeout and pause for the HTTP API, ms. Requests are held while the only backend is replaced, which takes
  * seconds. So there is no advantage in trying as often as for a new leader.
@@ -29,30 +33,30 @@ const API_HOLD_ATTEMPT_MS = 104;
  */
 export const API_SLOTS = 8;
 
-/**
- * Largest number of simultaneous client connections to the write port, and to the read port, including held ones. The
- * next connection is refused.
- */
-export const PORT_CONNECTIONS_MAX = 4096;
 /** Number of further connections that are accepted only to be refused. */
 const REFUSED_MAX = 100;
 /** Largest number of simultaneous connections to the HTTP API. */
 export const API_CONNECTIONS_MAX = 1024;
 const STATS_CONNECTIONS_MAX = 50;
+/** Connections of cancel requests to nodes: 32 requests to {@link NODES_MAX} nodes (images/haproxy/cancel.lua). */
+const CANCEL_CONNECTIONS = 32 * NODES_MAX;
+
 /**
  * Largest number of connections over all ports. Every connection takes two file descriptors, and HAProxy starts only if
- * it may open that many (20,000 are enough).
+ * it may open that many (20,000 are enough for 4,096 connections a port).
  */
-const MAX_CONNECTIONS =
-  2 * (PORT_CONNECTIONS_MAX + REFUSED_MAX) + API_CONNECTIONS_MAX + REFUSED_MAX + STATS_CONNECTIONS_MAX + 50;
+const maxConnections = (port: number): number =>
+  2 * (port + REFUSED_MAX) + API_CONNECTIONS_MAX + REFUSED_MAX + STATS_CONNECTIONS_MAX + CANCEL_CONNECTIONS + 50;
 /** Longest time that the API's backends may take for an answer, ms. */
 const API_ANSWER_MS = 60_000;
 
 export interface HaproxyConfigInput {
   /** How long a new connection is held while no leader is open, ms. */
   holdTimeoutMs: number;
-  /** Connections that one PostgreSQL node gets at most; more wait in HAProxy's queue (S24). */
-  serverMaxConnections: number;
+  /** How many clients a node and a port take (S24). */
+  budget: Budget;
+  /** IPv4 networks whose clients the published ports let in; empty: every client. */
+  clientNetworks?: readonly string[];
   /**
    * Name under which the engine's resolver knows every backend on the front network, for example `backend`; null when
    * the stack has none. The number of backends is not given: HAProxy fills the slots by itself.
@@ -67,15 +71,22 @@ export function renderHaproxyConfig(input: HaproxyConfigInput): string {
     connectTimeoutMs: CONNECT_TIMEOUT_MS,
     holdTimeoutMs: input.holdTimeoutMs,
     holdRetries: holdRetries(input.holdTimeoutMs, HOLD_ATTEMPT_MS),
-    maxConnections: MAX_CONNECTIONS,
-    portConnections: PORT_CONNECTIONS_MAX,
-    portMaxConnections: PORT_CONNECTIONS_MAX + REFUSED_MAX,
+    cancelScript: PATHS.cancelScript,
+    firstBytesMs: FIRST_BYTES_MS,
+    clientNetworks: (input.clientNetworks ?? []).join(' '),
+    maxConnections: maxConnections(input.budget.port),
+    portConnections: input.budget.port,
+    portMaxConnections: input.budget.port + REFUSED_MAX,
     apiConnections: API_CONNECTIONS_MAX,
     apiMaxConnections: API_CONNECTIONS_MAX + REFUSED_MAX,
     statsConnections: STATS_CONNECTIONS_MAX,
-    serverMaxConnections: input.serverMaxConnections,
+    serverMaxConnections: input.budget.step,
     writePort: PORTS.haproxyWrite,
     readPort: PORTS.haproxyRead,
+    writePortPublished: PORTS.haproxyWritePublished,
+    readPortPublished: PORTS.haproxyReadPublished,
+    writePortIpv6: PORTS.haproxyWriteIpv6,
+    readPortIpv6: PORTS.haproxyReadIpv6,
     statsPort: PORTS.haproxyStats,
     apiPort: PORTS.haproxyApi,
     nodeSlots: NODES_MAX,

@@ -6,7 +6,7 @@
 import { isIPv4 } from 'node:net';
 import { z } from 'zod';
 import { IDENTIFIER_BYTES_MAX, REPLICAS_MAX } from '../failover/contract/limits';
-import { BYTES, DURATIONS_MS, inPrivateSubnet, parseQuantity } from './config-values';
+import { BYTES, DURATIONS_MS, inPrivateSubnet, parseQuantity, parseSubnet } from './config-values';
 import { API_SLOTS } from './haproxy-config';
 import { POSTGRES_SETTINGS_ALLOWED, PostgresSettings } from './postgres-settings';
 
@@ -84,6 +84,16 @@ export const KEYS = {
     'Host address on which all ports are published; 0.0.0.0 means every interface.',
     ['HAProxy replaced', 'monitor replaced', 'Prometheus replaced', 'pgAdmin replaced'],
   ]),
+  clientNetworks: list(
+    '',
+    { test: isNetwork },
+    'empty for every client, or IPv4 networks separated by commas, for example 192.0.2.0/24,198.51.100.7/32',
+    [
+      'IPv4 networks whose clients may use writePort and readPort, separated by commas; empty: every client. Needs a bindAddress that is not loopback.',
+      ['reload'],
+      'A client on this machine that uses localhost comes from the gateway of a Docker network, which has to be listed, too. Sessions that are there stay.',
+    ],
+  ),
   subnet: text(
     '10.201.43.0/24',
     'a private IPv4 network of size /16 to /24, written with its network address, for example 10.201.43.0/24',
@@ -307,7 +317,12 @@ function oneOf<const T extends string>(words: readonly [T, ...T[]], about: About
 }
 
 /** Words that each fit a pattern, separated by commas or blanks, in the order of the alphabet, each once. */
-function list(fallback: string, pattern: RegExp, allowed: string, about: About): Key<readonly string[], ''> {
+function list(
+  fallback: string,
+  pattern: Pick<RegExp, 'test'>,
+  allowed: string,
+  about: About,
+): Key<readonly string[], ''> {
   const schema = z
     .string()
     .transform((raw) => [...new Set(raw.split(/[\s,]+/).filter((word) => word !== ''))].sort())
@@ -346,6 +361,10 @@ function quantity(units: Readonly<Record<string, number>>, min: string, max: str
     if (value === undefined) context.addIssue({ code: 'custom' });
     return value ?? z.NEVER;
   });
+}
+
+function isNetwork(raw: string): boolean {
+  return parseSubnet(raw) !== undefined;
 }
 
 function isHttpUrl(raw: string): boolean {

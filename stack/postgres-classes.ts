@@ -4,7 +4,7 @@
  * test/contract/postgres.docker.test.ts compares the rows with `pg_settings` of the real server, so a new version cannot
  * bring a setting without a class. `npm run docs` writes the rows into docs/postgres-settings.md.
  */
-import { SERVER_CONNECTIONS_MAX } from './haproxy-config';
+import { budgetOf, RESERVED, SUPERUSER_RESERVED } from '../failover/contract/budget';
 import { type Limit, noneOf, offOr, oneOf, size, time, whole } from './postgres-values';
 
 /** Settings with one reason. */
@@ -20,10 +20,9 @@ export interface Bounded extends Limit {
   readonly reason: string;
 }
 
-/** Connections that PostgreSQL keeps free for monitor and keeper (S24). */
-const KEPT_CONNECTIONS = 15;
-/** The two ports' connections through HAProxy, and those that are kept free. */
-const CONNECTIONS_MIN = 2 * SERVER_CONNECTIONS_MAX + KEPT_CONNECTIONS;
+/** With fewer there is no room for what keeper and monitor need beside the clients of two ports (S24). */
+const CONNECTIONS_MIN = 175;
+const KEPT_CONNECTIONS = SUPERUSER_RESERVED + RESERVED;
 
 function family(reason: string, names: string): Family {
   return { reason, names: names.trim().split(/\s+/) };
@@ -140,7 +139,7 @@ export const BOUNDED: readonly Bounded[] = [
   bounded(
     'max_connections',
     whole(CONNECTIONS_MIN, 10_000),
-    `HAProxy opens up to ${2 * SERVER_CONNECTIONS_MAX} connections to one node, and ${KEPT_CONNECTIONS} are kept for the failover. ${COMPARED}.`,
+    `Clients get ${CONNECTIONS_MIN - budgetOf(CONNECTIONS_MIN).clients} fewer: ${KEPT_CONNECTIONS} are kept for the failover, and it uses some itself. ${COMPARED}.`,
   ),
   bounded('max_worker_processes', whole(0, 1_000), `${COMPARED}.`),
   bounded('max_prepared_transactions', whole(0, 10_000), `${COMPARED}.`),

@@ -10,6 +10,7 @@ import { delimiter, join } from 'node:path';
 import * as pulumi from '@pulumi/pulumi';
 import Docker from 'dockerode';
 import { messageOf } from '../failover/contract/errors';
+import { boundAddresses, IPV6_LOOPBACK, sameAddress } from './addresses';
 import { problemList } from './config';
 import { overlaps } from './config-values';
 import { imagesOf } from './image-args';
@@ -24,6 +25,8 @@ const ENGINE_DEADLINE_MS = 15_000;
 export interface Engine {
   /** Its own platform, for example `linux/amd64`; images are built for it. */
   readonly platform: string;
+  /** The machine has ::1. False where that cannot be tried, because the engine runs on another machine. */
+  readonly ipv6Loopback: boolean;
 }
 
 /** The objects on the engine, reduced to the parts that the checks compare. */
@@ -58,16 +61,17 @@ export async function preflight(topology: Topology, projectRoot = process.cwd())
   if (context !== undefined) throw new pulumi.RunError(context);
   const docker = new Docker({ timeout: ENGINE_DEADLINE_MS });
   const [engine, state] = await ask(docker);
+  const ipv6Loopback = isLocal() && (await listens(0, IPV6_LOOPBACK)) === undefined;
   const problems = [
     ...missingClient(),
     ...missingContexts(topology, projectRoot),
     ...settledProblems(topology, state.volumes),
     ...nameProblems(topology, state),
     ...subnetProblems(topology, state),
-    ...(await portProblems(topology, state, isLocal() ? probePort : async () => undefined)),
+    ...(await portProblems(topology, state, isLocal() ? probePort : async () => undefined, ipv6Loopback)),
   ];
   if (problems.length > 0) throw new pulumi.RunError(problemList(`Stack ${topology.stackLabel}`, problems));
-  return engine;
+  return { ...engine, ipv6Loopback };
 }
 
 /**
@@ -83,7 +87,7 @@ export function contextProblem(env: NodeJS.ProcessEnv): string | undefined {
   );
 }
 
-async function ask(docker: Docker): Promise<[Engine, EngineState]> {
+async function ask(docker: Docker): Promise<[Pick<Engine, 'platform'>, EngineState]> {
   try {
     const [version, containers, volumes, networks] = await Promise.all([
       docker.version(),
@@ -189,32 +193,42 @@ export function subnetProblems(topology: Topology, state: EngineState): string[]
  * Host ports that are taken by anything but this stack's own containers, and a bind address that this machine does not
  * have.
  */
-export async function portProblems(topology: Topology, state: EngineState, probe: PortProbe): Promise<string[]> {
+export async function portProblems(
+  topology: Topology,
+  state: EngineState,
+  probe: PortProbe,
+  ipv6Loopback = false,
+): Promise<string[]> {
   const { bindAddress } = topology.settings;
-  const publishers = (foreign: boolean, port: number) =>
+  const publishers = (foreign: boolean, port: number, address: string) =>
     state.containers.filter(
       (container) =>
         isForeign(container, topology) === foreign &&
-        container.published.some((open) => open.port === port && sameAddress(open.address, bindAddress)),
+        container.published.some((open) => open.port === port && sameAddress(open.address, address)),
     );
   const problems = new Set<string>();
   for (const [key, port] of Object.entries(topology.ports)) {
-    if (port === undefined || publishers(false, port).length > 0) continue;
-    const [holder] = publishers(true, port);
-    const found = holder ? 'taken' : await probe(port, bindAddress);
-    if (found === 'address') {
-      problems.add(`bindAddress: ${bindAddress} is no address of this machine; use one that it has`);
-    } else if (found === 'taken') {
-      const who = holder ? `container ${holder.name}` : 'a process on this machine';
-      problems.add(`${key}: port ${port} is in use by ${who}; free it or choose another (pulumi config set ${key} …)`);
+    const addresses = ON_BOTH_LOOPBACKS.includes(key) ? boundAddresses(bindAddress, ipv6Loopback) : [bindAddress];
+    for (const address of addresses) {
+      if (port === undefined || publishers(false, port, address).length > 0) continue;
+      const [holder] = publishers(true, port, address);
+      const found = holder ? 'taken' : await probe(port, address);
+      if (found === 'address') {
+        problems.add(`bindAddress: ${address} is no address of this machine; use one that it has`);
+      } else if (found === 'taken') {
+        const who = holder ? `container ${holder.name}` : 'a process on this machine';
+        const where = address === bindAddress ? '' : ` on ${address}`;
+        problems.add(
+          `${key}: port ${port}${where} is in use by ${who}; free it or choose another (pulumi config set ${key} …)`,
+        );
+        break;
+      }
     }
   }
   return [...problems];
 }
 
-function sameAddress(a: string, b: string): boolean {
-  return a === b || a === '0.0.0.0' || b === '0.0.0.0';
-}
+const ON_BOTH_LOOPBACKS = ['writePort', 'readPort'];
 
 type Labelled = { readonly labels: Readonly<Record<string, string>> };
 
@@ -260,11 +274,16 @@ function isLocal(): boolean {
 }
 
 /** Tries to listen. If this user may not open a port below 1024, the result says nothing. */
-const probePort: PortProbe = (port, address) =>
-  new Promise((resolve) => {
+const probePort: PortProbe = async (port, address) => {
+  const code = await listens(port, address);
+  return code === 'EADDRINUSE' ? 'taken' : code === 'EADDRNOTAVAIL' ? 'address' : undefined;
+};
+
+/** Listens for a moment. Resolves with the error's code; undefined: it could. */
+function listens(port: number, address: string): Promise<string | undefined> {
+  return new Promise((resolve) => {
     const server = createServer();
-    server.once('error', (error: NodeJS.ErrnoException) => {
-      resolve(error.code === 'EADDRINUSE' ? 'taken' : error.code === 'EADDRNOTAVAIL' ? 'address' : undefined);
-    });
+    server.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? 'unknown'));
     server.listen({ port, host: address, exclusive: true }, () => server.close(() => resolve(undefined)));
   });
+}

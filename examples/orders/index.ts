@@ -24,7 +24,7 @@ module.exports = async () => {
     postgresSettings: { work_mem: '16MB' },
   });
   const identity = { project: pulumi.getProject(), stack: pulumi.getStack(), projectRoot: __dirname };
-  const { platform } = await preflight(buildTopology(settings, identity), join(__dirname, '../..'));
-  const orders = new PostgresCluster('orders', { settings, identity, platform, imagesFolder: IMAGES });
+  const engine = await preflight(buildTopology(settings, identity), join(__dirname, '../..'));
+  const orders = new PostgresCluster('orders', { settings, identity, ...engine, imagesFolder: IMAGES });
   return { writeUrl: orders.writeUrl, readUrl: orders.readUrl };
 };

@@ -16,6 +16,8 @@ export const PATHS = {
   haproxySockets: '/run/haproxy',
   /** Volume of HAProxy that holds `haproxy.cfg`, written by the image's `apply-config`. */
   haproxyConfig: '/etc/haproxy/run',
+  /** Part of HAProxy's image. */
+  cancelScript: '/usr/local/lib/postgres-failover/cancel.lua',
   prometheusConfig: '/etc/pgfailover-prometheus/prometheus.yml',
   /** Rules of the alerts, part of Prometheus's image. */
   prometheusRules: '/etc/pgfailover-prometheus/alerts.yml',
@@ -28,6 +30,15 @@ export const PORTS = {
   postgres: 5432,
   haproxyWrite: 5432,
   haproxyRead: 5433,
+  /** What Docker publishes on an IPv4 address leads to these two, so that `clientNetworks` holds for it alone. */
+  haproxyWritePublished: 5436,
+  haproxyReadPublished: 5437,
+  /**
+   * The same for ::1. Docker lists several bindings of one inner port in an order that depends on its release, which the
+   * provider would take for a change.
+   */
+  haproxyWriteIpv6: 5438,
+  haproxyReadIpv6: 5439,
   haproxyStats: 5000,
   haproxyApi: 8000,
   keepers: 7400,

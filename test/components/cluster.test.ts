@@ -86,6 +86,7 @@ describe('the cluster', () => {
       'monitorUrl',
       'statsUrl',
       'logFile',
+      'clientPlaces',
       'writeUrl',
       'readUrl',
       'databasePassword',

@@ -201,7 +201,7 @@ describe('HAProxy', () => {
       readOnly: true,
       tmpfs: { '/tmp': 'rw,noexec,nosuid,nodev,size=16m' },
       networksAdvanced: [inner(10), { name: 'postgres-failover-front', aliases: ['haproxy'] }],
-      ports: [published(5000), published(5432, 5434), published(5433, 5435), published(8000)],
+      ports: [published(5000), published(5436, 5434), published(5437, 5435), published(8000)],
       mounts: [volume('haproxy-config', '/etc/haproxy/run'), volume('haproxy-sockets', '/run/haproxy')],
     });
     expect(secrets).toEqual([]);
@@ -214,10 +214,36 @@ describe('HAProxy', () => {
     const ports = find(without, 'Container', 'haproxy').inputs.ports as { internal: number; ip: string }[];
     expect(ports.map(({ internal, ip }) => `${ip}:${internal}`)).toEqual([
       '0.0.0.0:5000',
-      '0.0.0.0:5432',
-      '0.0.0.0:5433',
+      '0.0.0.0:5436',
+      '0.0.0.0:5437',
     ]);
     expect(find(without, 'Command', 'haproxy-apply-config').inputs.stdin).not.toContain('frontend api');
+  });
+
+  it('publishes its ports on both loopbacks where the machine has ::1, and on no other address twice', async () => {
+    const published = async (bindAddress: string) => {
+      const made = await register(() => {
+        makeCluster({ bindAddress }, { ipv6Loopback: true });
+      });
+      const ports = find(made, 'Container', 'haproxy').inputs.ports as { external: number; ip: string }[];
+      return ports.map(({ external, ip }) => `${ip} ${external}`);
+    };
+    const both = (ip: string) => [`${ip} 5000`, `${ip} 5434`, `${ip} 5435`, '::1 5434', '::1 5435', `${ip} 8000`];
+    expect(await published('127.0.0.1')).toEqual(both('127.0.0.1'));
+    expect(await published('0.0.0.0')).toEqual(both('0.0.0.0'));
+    expect(await published('192.0.2.1')).toHaveLength(4);
+  });
+
+  it('lets in clients of the configured networks alone, on the published ports', async () => {
+    const made = await register(() => {
+      makeCluster({ clientNetworks: '192.0.2.0/24,198.51.100.7/32', bindAddress: '192.0.2.1' });
+    });
+    const rule = (port: number) =>
+      `tcp-request connection reject if { dst_port ${port} ${port + 2} } !{ src 192.0.2.0/24 198.51.100.7/32 }`;
+    const config = find(made, 'Command', 'haproxy-apply-config').inputs.stdin;
+    expect(config).toContain(rule(5436));
+    expect(config).toContain(rule(5437));
+    expect(find(resources, 'Command', 'haproxy-apply-config').inputs.stdin).not.toContain('dst_port');
   });
 
   it('gets its config applied, again when the container is a new one', () => {

@@ -5,8 +5,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, it } from 'vitest';
+import { budgetFor } from '../../failover/contract/budget';
 import { ask } from '../../failover/monitor/router/haproxy-socket';
-import { renderHaproxyConfig, SERVER_CONNECTIONS_MAX } from '../../stack/haproxy-config';
+import { renderHaproxyConfig } from '../../stack/haproxy-config';
 import { sessionsIn } from '../rig/haproxy-sessions';
 import { waitFor } from '../rig/wait';
 import { type ContractClient, HAPROXY_CONTRACT, type HaproxyUnderTest } from './haproxy';
@@ -21,8 +22,7 @@ const NODES = [
   { name: 'contract-b', address: '10.98.11.21' },
 ] as const;
 const PORT = { write: 5432, read: 5433 };
-const LIMITS = { holdTimeoutMs: 30_000, serverMaxConnections: SERVER_CONNECTIONS_MAX };
-const CONFIG = renderHaproxyConfig({ ...LIMITS, backendHost: null });
+const CONFIG = renderHaproxyConfig({ holdTimeoutMs: 30_000, budget: budgetFor({}), backendHost: null });
 
 let sockets = '';
 const clients: ContractClient[] = [];

@@ -162,7 +162,8 @@ export const HAPROXY_CONTRACT: Readonly<Record<string, (h: HaproxyUnderTest) => 
     h,
   ) => {
     await openOn(h, h.a);
-    const limit = (await load(h, 'node1'))?.limit ?? 0;
+    const { limit, total } = { limit: 0, total: 0, ...(await load(h, 'node1')) };
+    if (limit === null) throw new Error('there is no limit');
     expect(limit).toBeGreaterThan(1);
     await h.admin('set maxconn server write/node1 1');
     const first = h.dial('write');
@@ -172,7 +173,17 @@ export const HAPROXY_CONTRACT: Readonly<Record<string, (h: HaproxyUnderTest) => 
     expect(await load(h, 'node1')).toMatchObject({ sessions: 1, limit: 1 });
     await h.admin(`set maxconn server write/node1 ${limit}`);
     await until('the second one is let in', () => second.node() === h.a);
-    expect(await load(h, 'node1')).toMatchObject({ sessions: 2, limit });
+    expect(await load(h, 'node1')).toMatchObject({ sessions: 2, limit, total: total + 2 });
+    // A lower limit ends nobody, and lets nobody in.
+    await h.admin('set maxconn server write/node1 1');
+    const third = h.dial('write');
+    await until('the third one waits', async () => (await load(h, 'BACKEND'))?.queued === 1);
+    second.leave();
+    await until('the second one has left', async () => (await load(h, 'node1'))?.sessions === 1);
+    expect([first.ended(), third.node()]).toEqual([false, null]);
+    await h.admin(`set maxconn server write/node1 ${limit}`);
+    await until('the third one is let in', () => third.node() === h.a);
+    expect(await load(h, 'node1')).toMatchObject({ total: total + 3 });
   },
   'shows an established session with its slot and state': async (h) => {
     await openOn(h, h.a);

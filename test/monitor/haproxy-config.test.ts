@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
+import { budgetFor } from '../../failover/contract/budget';
 import { renderHaproxyConfig } from '../../stack/haproxy-config';
 
-const INPUT = { holdTimeoutMs: 30_000, serverMaxConnections: 90, backendHost: 'backend' };
+const INPUT = { holdTimeoutMs: 30_000, budget: budgetFor({}), backendHost: 'backend' };
 
 describe('haproxy.cfg', () => {
   it('is rendered as it was reviewed, with a backend', async () => {

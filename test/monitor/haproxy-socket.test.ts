@@ -80,11 +80,11 @@ describe("HAProxy's answers", () => {
   it('show how many sessions a slot has, also in an answer with other tables', () => {
     expect(parseLoads(`Name: HAProxy\n${SERVERS}\n${LOADS}\n${LOADS.replaceAll('write', 'read')}`).slice(0, 5)).toEqual(
       [
-        { backend: 'write', server: 'node1', sessions: 3, queued: 0, limit: 80 },
-        { backend: 'write', server: 'node2', sessions: 0, queued: 0, limit: null },
-        { backend: 'write', server: 'hold', sessions: 1, queued: 0, limit: 1 },
-        { backend: 'write', server: 'BACKEND', sessions: 4004, queued: 4000, limit: 1382 },
-        { backend: 'read', server: 'node1', sessions: 3, queued: 0, limit: 80 },
+        { backend: 'write', server: 'node1', sessions: 3, total: 9, queued: 0, limit: 80 },
+        { backend: 'write', server: 'node2', sessions: 0, total: 9, queued: 0, limit: null },
+        { backend: 'write', server: 'hold', sessions: 1, total: 9, queued: 0, limit: 1 },
+        { backend: 'write', server: 'BACKEND', sessions: 4004, total: 9, queued: 4000, limit: 1382 },
+        { backend: 'read', server: 'node1', sessions: 3, total: 9, queued: 0, limit: 80 },
       ],
     );
     expect(parseLoads('Unknown command')).toEqual([]);

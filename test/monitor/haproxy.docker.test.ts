@@ -7,9 +7,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { budgetFor } from '../../failover/contract/budget';
 import { Haproxy } from '../../failover/monitor/router/haproxy';
 import { ask, parseEpoch, parseLoads, parseServers } from '../../failover/monitor/router/haproxy-socket';
-import { PORT_CONNECTIONS_MAX, renderHaproxyConfig } from '../../stack/haproxy-config';
+import { renderHaproxyConfig } from '../../stack/haproxy-config';
 import { sessionsIn } from '../rig/haproxy-sessions';
 import { epochMs } from '../rig/wait';
 import { TIMEOUTS } from '../timeouts';
@@ -23,8 +24,9 @@ const A = { name: 'mon-test-a', address: '10.213.2.20' };
 const B = { name: 'mon-test-b', address: '10.213.2.21' };
 /** A node that serves thousands of clients, as a process of this machine. Its address is the bridge's own. */
 const MANY = { name: 'many', address: '10.213.2.1' };
+const BUDGET = budgetFor({});
 const configWith = (holdTimeoutMs: number) =>
-  renderHaproxyConfig({ holdTimeoutMs, serverMaxConnections: 90, backendHost: 'backend' });
+  renderHaproxyConfig({ holdTimeoutMs, budget: BUDGET, backendHost: 'backend' });
 const CONFIG = configWith(30_000);
 /** Number of clients that one port has to hold at the same time. */
 const HELD = 4_000;
@@ -575,19 +577,14 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
       made.read([]);
       await until('closed and clean', () => made.view().closed && made.view().clean);
       const tooMany = 200;
-      const dialled = new Clients(
-        'dial',
-        PROXY.address,
-        port === 'write' ? 5432 : 5433,
-        PORT_CONNECTIONS_MAX + tooMany,
-      );
-      await until('all places are taken', async () => (await queued(port)) === PORT_CONNECTIONS_MAX);
+      const dialled = new Clients('dial', PROXY.address, port === 'write' ? 5432 : 5433, BUDGET.port + tooMany);
+      await until('all places are taken', async () => (await queued(port)) === BUDGET.port);
       const late = client(port === 'write' ? 5432 : 5433);
       const fromMs = performance.now();
       await until('the next one is refused', () => late.ended);
       expect(performance.now() - fromMs).toBeLessThan(REFUSED_MS);
-      await dialled.next('connected', (e) => e.connected === PORT_CONNECTIONS_MAX && e.closed === tooMany);
-      expect(await queued(port)).toBe(PORT_CONNECTIONS_MAX);
+      await dialled.next('connected', (e) => e.connected === BUDGET.port && e.closed === tooMany);
+      expect(await queued(port)).toBe(BUDGET.port);
       expect(made.view().reachable).toBe(true);
     },
   );

@@ -1,9 +1,9 @@
 /** The scenarios: short stories of faults, with at least one for each rule of docs/safety.md. */
 
+import { budgetFor } from '../../failover/contract/budget';
 import type { SimNode } from '../../simulator/node';
 import { TOO_MUCH_MEMORY } from '../../simulator/settings';
 import { Stranger } from '../../simulator/stranger';
-import { SERVER_CONNECTIONS_MAX } from '../../stack/haproxy-config';
 import { type Crowd, crowd, newStore, type Scenario, type Tale } from './story';
 
 /** `pulumi up` with other settings of PostgreSQL: it replaces the monitor. */
@@ -547,7 +547,6 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
     play: async (t) => {
       let storm: Crowd | undefined;
       await t.event('docker kill primary, and three hundred clients connect at the same moment', () => {
-        t.world.haproxy.serverConnections = SERVER_CONNECTIONS_MAX;
         t.node('primary').kill();
         storm = crowd(t.world, 300, 200);
       });
@@ -555,7 +554,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
       await t.until('every client was served', () => storm?.served === 300);
       t.fact(`turned away by PostgreSQL: ${t.world.haproxy.turnedAway}`);
       const most = storm?.most ?? 0;
-      t.fact(`at most ${most <= SERVER_CONNECTIONS_MAX ? 'maxconn' : most} of them were in at once`);
+      t.fact(`in at once: ${most <= budgetFor({}).clients ? 'at most as many as there are places' : most}`);
       await t.passes(1_000);
       await t.event('two hundred clients get past HAProxy and stay, more than there are places', () => {
         for (let i = 0; i < 200; i++) t.node('replica-1').postgres?.admit('client', () => undefined);

@@ -92,8 +92,11 @@ describe('a storm of clients (S24)', () => {
     return { served: seen.served, turnedAway: world.haproxy.turnedAway, term: now - term };
   }
 
-  it('waits in HAProxy, and no client is refused; without HAProxy’s limit PostgreSQL refuses many', async () => {
-    expect(await storm(null)).toEqual({ served: CLIENTS, turnedAway: 0, term: 0 });
+  it('waits in HAProxy, and PostgreSQL refuses a few that waited too long; without HAProxy’s limit many', async () => {
+    const shipped = await storm(null);
+    expect(shipped.served + shipped.turnedAway).toBe(CLIENTS);
+    expect(shipped.turnedAway).toBeLessThan(CLIENTS / 20);
+    expect(shipped.term).toBe(0);
     const without = await storm(CLIENTS);
     expect(without.turnedAway).toBeGreaterThan(CLIENTS / 10);
     expect(without.term).toBe(0);

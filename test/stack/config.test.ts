@@ -25,6 +25,7 @@ describe('the config', () => {
         monitorPort: 8008,
         prometheusPort: 9090,
         bindAddress: '127.0.0.1',
+        clientNetworks: [],
         subnet: '10.201.43.0/24',
         namePrefix: '',
         databaseName: 'app',
@@ -81,6 +82,7 @@ describe('a refused value', () => {
     ['writePort', ['0', '65536', '-5434', '5434/tcp', '']],
     ...PORTS.map((port): [string, string[]] => [port, ['0', '65536']]),
     ['bindAddress', ['localhost', '256.0.0.1', '::1', '']],
+    ['clientNetworks', ['10.0.0.1/24', '10.0.0.0', '10.0.0.0/33', '256.0.0.0/8', '::/0', 'localhost', 'x; y']],
     ['subnet', ['10.201.43.0', '10.201.43.0/25', '10.0.0.0/8', '10.201.43.1/24', '8.8.8.0/24', '172.32.0.0/16', 'x']],
     ['namePrefix', ['-a', 'A', 'a b', 'a/b', 'x'.repeat(31)]],
     ['databaseName', ['', LONG, 'é'.repeat(32), 'a\nb', 'a\0', 'postgres', 'template0', 'template1']],
@@ -115,7 +117,7 @@ describe('a refused value', () => {
   });
 
   it('has a test for every key', () => {
-    expect(Object.keys(keys)).toHaveLength(39);
+    expect(Object.keys(keys)).toHaveLength(40);
   });
 
   it('of the password is never shown', () => {
@@ -234,6 +236,17 @@ describe('ports', () => {
   it("may be pgAdmin's while no pgAdmin runs", () => {
     expect(problemsOf({ statsPort: '5050' })).toEqual([]);
     expect(problemsOf({ statsPort: '5050', pgadmin: 'true' })).toHaveLength(1);
+  });
+});
+
+describe('the networks of clients', () => {
+  it('are IPv4 networks, and need an address that is not loopback', () => {
+    const given = { clientNetworks: '198.51.100.7/32, 192.0.2.0/24', bindAddress: '192.0.2.1' };
+    expect(checkConfig(given).settings?.clientNetworks).toEqual(['192.0.2.0/24', '198.51.100.7/32']);
+    expect(problemsOf({ clientNetworks: '192.0.2.0/24' })).toEqual([
+      'clientNetworks: "192.0.2.0/24" is refused; with bindAddress 127.0.0.1 only this machine has access, and HAProxy ' +
+        'does not see where a client comes from; set bindAddress, or leave it empty',
+    ]);
   });
 });
 

@@ -75,6 +75,22 @@ describe('before a deployment, a port', () => {
     ]);
   });
 
+  it('that is taken on ::1 alone is named, too, where HAProxy publishes there', async () => {
+    const probe = async (port: number, address: string) =>
+      port === 5434 && address === '::1' ? ('taken' as const) : undefined;
+    const words =
+      'writePort: port 5434 on ::1 is in use by a process on this machine; free it or choose another (pulumi config set writePort …)';
+    expect(await portProblems(topologyOf(), EMPTY, probe, true)).toEqual([words]);
+    expect(await portProblems(topologyOf(), EMPTY, probe, false)).toEqual([]);
+    // A stack of an earlier release publishes on 127.0.0.1 alone.
+    const earlier = { ...EMPTY, containers: [container('haproxy', OWN, '127.0.0.1', 5434)] };
+    expect(await portProblems(topologyOf(), earlier, probe, true)).toEqual([words]);
+    const state = { ...EMPTY, containers: [container('web', {}, '::', 5435), container('own', OWN, '::1', 5434)] };
+    expect(await portProblems(topologyOf(), state, probe, true)).toEqual([
+      'readPort: port 5435 on ::1 is in use by container web; free it or choose another (pulumi config set readPort …)',
+    ]);
+  });
+
   it('on another address is no problem', async () => {
     const state = { ...EMPTY, containers: [container('web', {}, '192.168.1.5', 8000)] };
     expect(await portProblems(topologyOf(), state, free)).toEqual([]);

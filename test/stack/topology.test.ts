@@ -48,7 +48,13 @@ describe('the addresses for people', () => {
       monitorUrl: 'http://localhost:8008',
       statsUrl: 'http://localhost:5000/stats',
       logFile: '/project/logs/test/failover.log',
+      clientPlaces: '176 clients a node (max_connections 200 less 24 for the failover); each port holds 4096',
     });
+  });
+
+  it('name more places for clients where max_connections is larger', () => {
+    const { clientPlaces } = endpoints(topologyOf({ postgresSettings: '{"max_connections":250}' }));
+    expect(clientPlaces).toMatch(/^226 clients a node/);
   });
 
   it('name the address that the ports are bound to, and no API without a backend', () => {

@@ -140,6 +140,8 @@ export interface Load {
    * and, for a while, those that have ended on the server's side without their client noticing.
    */
   sessions: number;
+  /** Sessions so far. */
+  total: number;
   /** Sessions in the queue. */
   queued: number;
   /** Maximum number of sessions of the server; null when there is no limit. */
@@ -154,6 +156,7 @@ export function parseLoads(answer: string): Load[] {
       backend: at('pxname'),
       server: at('svname'),
       sessions: Number(at('scur')),
+      total: Number(at('stot')),
       queued: Number(at('qcur')),
       limit: at('slim') === '' ? null : Number(at('slim')),
     }));

@@ -9,12 +9,14 @@
  * that do not end by themselves, and the regular looks do not wait for it.
  */
 
+import { type Budget, budgetFor } from '../../contract/budget';
 import { messageOf } from '../../contract/errors';
 import { PORTS } from '../../contract/layout';
 import type { DeclaredNode } from '../../core/state/cluster';
 import type { HaproxyView } from '../../core/state/observation';
 import type { Events, MonitorPorts, Router } from '../ports';
 import { isSlot, loadOf, openSlots, type ServerState } from './haproxy-socket';
+import { Places } from './places';
 import { SessionSweep } from './sweep';
 import { Wish } from './wish';
 import { Workers } from './workers';
@@ -31,6 +33,8 @@ const SCAN_GAP_MS = 25;
 const IDLE_MS = 500;
 /** Time between two looks while something has to be changed or proven, ms. */
 const BUSY_MS = 4;
+/** Time between two looks while clients wait for a place at an open slot, ms. */
+const WAITING_MS = 50;
 const UNREACHABLE_MS = 50;
 /** HAProxy's silence is logged when it has lasted this long, ms. */
 const SILENCE_LOGGED_MS = 1_000;
@@ -42,6 +46,7 @@ export class Haproxy implements Router {
   private readonly addresses: readonly string[];
   private readonly workers: Workers;
   private readonly sweep: SessionSweep;
+  private readonly places: Places;
   private wish = new Wish();
   private current: HaproxyView = { ...SILENT, epoch: null, keeping: null };
   private cleanSinceMs: number | null = null;
@@ -61,7 +66,9 @@ export class Haproxy implements Router {
     private readonly ports: Pick<MonitorPorts, 'sockets' | 'clock' | 'log'>,
     nodes: readonly DeclaredNode[],
     private readonly loop: Pick<Events, 'wake' | 'stalls'>,
+    budget: Budget = budgetFor({}),
   ) {
+    this.places = new Places(budget);
     this.addresses = nodes.map((node) => node.address);
     this.workers = new Workers(ports, loop, () => this.forgetWanted());
     this.sweep = new SessionSweep(this.workers, ports.clock, () => this.poke());
@@ -155,7 +162,8 @@ export class Haproxy implements Router {
       const isSame = epoch === this.current.epoch && workers.looks.every((look) => look.servers.length > 0);
       if (!isSame) workers.askForOldOnes();
       if (wish === this.wish) await this.learn(epoch, isSame, startMs);
-      return this.settled() ? IDLE_MS : BUSY_MS;
+      if (!this.settled()) return BUSY_MS;
+      return this.places.busy ? WAITING_MS : IDLE_MS;
     } catch (error) {
       this.logSilence(error);
       this.update({ ...SILENT, epoch: this.lastEpoch, keeping: this.wish.keep, read: this.current.read });
@@ -183,7 +191,7 @@ export class Haproxy implements Router {
     const { write, read } = this.wish;
     return [
       ...this.sweep.commands(this.wish),
-      ...this.queueCommands(),
+      ...this.places.commands(this.workers.looks, this.ports.clock.nowMs()),
       ...this.slotCommands('write', write && (write.slot === null ? [] : [write.slot])),
       ...this.slotCommands('read', read),
       // HAProxy makes its own health checks on all declared nodes.
@@ -209,21 +217,6 @@ export class Haproxy implements Router {
     const closes = rows.filter((row) => !open.includes(row) && (opens.length > 0 || !row.maintenance));
     const state = (row: ServerState, is: string) => `set server ${backend}/${row.server} state ${is}`;
     return [...move, ...closes.map((row) => state(row, 'maint')), ...opens.map((row) => state(row, 'ready'))];
-  }
-
-  /**
-   * Commands that make HAProxy look at the queue of a backend again while an open slot has free places. HAProxy does so
-   * itself only when a session ends. A client that was queued just when the slot opened would otherwise wait for that,
-   * perhaps forever.
-   */
-  private queueCommands(): string[] {
-    const { servers, loads } = this.workers.looks[0] ?? { servers: [], loads: [] };
-    return [...openSlots(servers, 'write'), ...openSlots(servers, 'read')].flatMap((row) => {
-      const slot = loadOf(loads, row);
-      const queued = loadOf(loads, { backend: row.backend, server: 'BACKEND' })?.queued ?? 0;
-      if (queued === 0 || slot === undefined || slot.limit === null || slot.sessions >= slot.limit) return [];
-      return [`set maxconn server ${row.backend}/${row.server} ${slot.limit}`];
-    });
   }
 
   /** Address of the node that the slot belongs to; undefined when no node is declared for it. */
