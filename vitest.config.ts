@@ -41,6 +41,7 @@ export default defineConfig({
         test: {
           name: 'docker',
           include: ['test/**/*.docker.test.ts', 'packages/*/test/**/*.docker.test.ts'],
+          globalSetup: ['test/rig/kept-layers.ts'],
           pool: 'forks',
           fileParallelism: false,
           testTimeout: 300_000,
