@@ -9,7 +9,8 @@ const SIMULATIONS = [
 ];
 
 /**
- * `sim` runs 500 seeds of the simulator and takes the rules out one by one, without Docker.
+ * `sim` runs 500 seeds of the simulator and takes the rules out one by one, without Docker. Its time is not the machine's,
+ * so its files run side by side.
  * `unit` needs no Docker and ends in under a minute; `docker` needs an engine (set-up starts it) and runs its files
  * one after the other, because they share two cores and measure time.
  * `ui` is for `npm run test:ui` alone: a browser, and stacks of its own.
@@ -33,7 +34,6 @@ export default defineConfig({
           name: 'sim',
           include: SIMULATIONS,
           pool: 'forks',
-          fileParallelism: false,
           testTimeout: 900_000,
         },
       },
@@ -41,6 +41,7 @@ export default defineConfig({
         test: {
           name: 'docker',
           include: ['test/**/*.docker.test.ts', 'packages/*/test/**/*.docker.test.ts'],
+          globalSetup: ['test/rig/kept-layers.ts'],
           pool: 'forks',
           fileParallelism: false,
           testTimeout: 300_000,

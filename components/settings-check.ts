@@ -39,7 +39,11 @@ export function checkBeforeChange(
   return [check];
 }
 
-const CHECK = [
+/**
+ * The check as a shell command. The settings are its standard input, as a JSON object; the environment has POSTGRES_IMAGE,
+ * LABEL and MEMORY (bytes). It fails when PostgreSQL refuses the settings, and says why.
+ */
+export const CHECK = [
   'docker run --rm --interactive --init --network none --read-only --cap-drop ALL --security-opt no-new-privileges',
   '--label "$LABEL" --memory "$MEMORY" --tmpfs /tmp:rw,size=1g,mode=1777 "$POSTGRES_IMAGE" node /app/keeper.mjs check-settings',
 ].join(' ');

@@ -1,6 +1,8 @@
 /** Paths that the commands use. */
+import { existsSync, mkdtempSync, rmdirSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { messageOf } from '../../failover/contract/errors';
 
 export const ROOT = dirname(dirname(__dirname));
 export const PATHS = {
@@ -20,4 +22,27 @@ export function cacheFolder(env: NodeJS.ProcessEnv = process.env): string {
 /** The user's config folder for this product. It contains the passphrases. */
 export function configFolder(env: NodeJS.ProcessEnv = process.env): string {
   return join(env.XDG_CONFIG_HOME || join(homedir(), '.config'), 'postgres-failover');
+}
+
+/**
+ * Looks whether the folders of this product are there or can be made. Under a HOME such as /proc, whose folders say of a new
+ * one that it "does not exist", Node's own `mkdir` with `recursive` would try again for ever.
+ * @throws Error that names the folder, the reason and the variables that choose it.
+ */
+export function requireFolders(env: NodeJS.ProcessEnv = process.env): void {
+  for (const [folder, variable] of [
+    [cacheFolder(env), 'XDG_CACHE_HOME'],
+    [configFolder(env), 'XDG_CONFIG_HOME'],
+  ] as const) {
+    if (existsSync(folder)) continue;
+    let above = dirname(folder);
+    while (!existsSync(above)) above = dirname(above);
+    try {
+      rmdirSync(mkdtempSync(join(above, '.postgres-failover-')));
+    } catch (error) {
+      throw new Error(
+        `${folder} cannot be made (${messageOf(error)}): set HOME or ${variable} to a folder that you may write to`,
+      );
+    }
+  }
 }

@@ -8,7 +8,7 @@ import { ensureEngine } from './engine';
 import { useOneEngine } from './engine-choice';
 import { runOk } from './exec';
 import { passphraseFor } from './passphrase';
-import { PATHS } from './paths';
+import { PATHS, requireFolders } from './paths';
 import { type PulumiCli, provideCli } from './pulumi-cli';
 import { DEFAULT_STACK, localStateFolder, readStack, type StackInfo, stateFile } from './stack';
 import { bundleImages } from './staging';
@@ -44,10 +44,12 @@ export interface SetUpOptions {
 
 /**
  * Prepares what a command needs and shows only the work that was necessary.
- * @throws StepFailed when a step failed, whose message was shown already; Error when a config file is wrong.
+ * @throws StepFailed when a step failed, whose message was shown already; Error when a config file is wrong, or
+ *   when a folder of this product can be neither found nor made.
  */
 export async function setUp(stack: string, need: Need, options: SetUpOptions = {}): Promise<Ready> {
   const begin = performance.now();
+  requireFolders();
   const info = readStack(stack);
   const create = options.create === true || stack === DEFAULT_STACK;
   const passphrase = passphraseFor(info, { create });

@@ -61,9 +61,20 @@ export function makeCluster(
 /** Registers what `build` makes, waits for all of it, and returns it in order of name, without the cluster's name. */
 export async function register(build: () => void): Promise<Registered[]> {
   registered = [];
-  build();
-  await pulumi.runtime.disconnect();
+  await withoutTraces(async () => {
+    build();
+    await pulumi.runtime.disconnect();
+  });
   return registered.sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/** Pulumi takes a stack trace for each of its promises. With the test's source maps these would be most of the time. */
+async function withoutTraces(work: () => Promise<void>): Promise<void> {
+  const limit = Error.stackTraceLimit;
+  Error.stackTraceLimit = 0;
+  await work().finally(() => {
+    Error.stackTraceLimit = limit;
+  });
 }
 
 /** The one resource with this type's last part and name. */

@@ -3,8 +3,12 @@
  * out node by node, taken back, refused. No container but the monitor's is replaced. The tests build on each other.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { CHECK } from '../../components/settings-check';
+import { messageOf } from '../../failover/contract/errors';
+import { type RunResult, run } from '../../scripts/lib/exec';
+import { imageTag } from '../../stack/naming';
 import { columnOf } from '../rig/client';
-import { docker, giveBaseBack, keepBase, sqlInside } from '../rig/docker';
+import { docker, sqlInside } from '../rig/docker';
 import { loadAverage } from '../rig/progress';
 import { OwnStack } from '../rig/stack';
 import { longestPauseMs, Writer } from '../rig/writer';
@@ -26,6 +30,14 @@ function inside(sql: string): Promise<string[]> {
 
 function containerIds(names: readonly string[]): Promise<string[]> {
   return Promise.all(names.map((n) => docker('inspect', '--format', '{{.Id}}', stack.container(n))));
+}
+
+/** The program's own check of settings, without the rest of an `up`. */
+function check(settings: Record<string, string>): Promise<RunResult> {
+  const POSTGRES_IMAGE = imageTag('postgres', stack.prefix, stack.name);
+  const SETTINGS = JSON.stringify(settings);
+  const env = { ...process.env, POSTGRES_IMAGE, SETTINGS, LABEL: stack.label, MEMORY: '0' };
+  return run('sh', ['-c', `printf %s "$SETTINGS" | ${CHECK}`], { env, deadlineMs: TIMEOUTS.docker });
 }
 
 /** `npm run up` with these settings; the longest pause of each of the writer's connections meanwhile. */
@@ -50,7 +62,6 @@ async function apply(name: string, settings: Record<string, string | number>): P
 
 beforeAll(async () => {
   await stack.up(console.log);
-  await keepBase();
   await columnOf(stack.seen, `CREATE TABLE ${TABLE} (id text PRIMARY KEY)`);
   containers = await containerIds(KEPT);
   writer = new Writer(stack.seen, { table: TABLE });
@@ -58,8 +69,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await writer?.stop();
-  await stack.down(console.log);
-  await giveBaseBack();
+  await stack.remove();
 }, TIMEOUTS.pulumi);
 
 describe('postgresSettings', () => {
@@ -84,20 +94,34 @@ describe('postgresSettings', () => {
 
   test('that PostgreSQL refuses are told in its words, and nothing changes', { timeout: TIMEOUTS.pulumi }, async () => {
     const monitor = await containerIds(['failover-monitor']);
-    const refused: [string, string, RegExp][] = [
-      ['work_mem', 'lots', /invalid value for parameter "work_mem": "lots"/],
-      ['shared_preload_libraries', 'nothing', /could not access file "nothing"/],
-      ['session_preload_libraries', 'nothing', /no client can log in: could not access file "nothing"/],
-      ['local_preload_libraries', 'nothing', /no client can log in: could not access file ".*nothing"/],
-      ['shared_buffers', '900GB', /would share \d+ MB of memory .* and a node has \d+ MB, of which it may share 75 %/],
-      ['wal_sender_timeout', '1ms', /postgresSettings.wal_sender_timeout: "1ms" is refused; must be a time from 5s/],
-      ['track_activities', 'off', /postgresSettings.track_activities: "off" is refused/],
-      ['fsync', 'off', /postgresSettings.fsync: "off" is refused/],
+    const refused: [Record<string, string>, RegExp[]][] = [
+      [{ work_mem: 'lots' }, [/invalid value for parameter "work_mem": "lots"/]],
+      [{ shared_preload_libraries: 'nothing' }, [/could not access file "nothing"/]],
+      [
+        // What the program refuses itself is told all at once.
+        { wal_sender_timeout: '1ms', track_activities: 'off', fsync: 'off' },
+        [
+          /postgresSettings.wal_sender_timeout: "1ms" is refused; must be a time from 5s/,
+          /postgresSettings.track_activities: "off" is refused/,
+          /postgresSettings.fsync: "off" is refused/,
+        ],
+      ],
     ];
-    for (const [name, value, words] of refused)
-      await expect(apply('refused', { [name]: value })).rejects.toThrow(words);
+    for (const [settings, words] of refused) {
+      const told = await apply('refused', settings).then(() => 'it was accepted', messageOf);
+      for (const each of words) expect(told).toMatch(each);
+    }
     expect(await containerIds(['failover-monitor'])).toEqual(monitor);
     expect(await inside('SHOW work_mem')).toEqual(['8MB', '8MB']);
+  });
+
+  test.each([
+    ['session_preload_libraries', 'nothing', /no client can log in: could not access file "nothing"/],
+    ['local_preload_libraries', 'nothing', /no client can log in: could not access file ".*nothing"/],
+    ['shared_buffers', '900GB', /would share \d+ MB of memory .* and a node has \d+ MB, of which it may share 75 %/],
+  ])('are refused by the check that comes first: %s %s', async (name, value, words) => {
+    const { code, stdout } = await check({ [name]: value });
+    expect([code, stdout]).toEqual([1, expect.stringMatching(words)]);
   });
 
   test('replaced no other container, refused no connection, and lost no acknowledged row', async () => {

@@ -16,7 +16,7 @@ import { WritableWatch } from '../rig/writable';
 import { longestPauseMs, Writer } from '../rig/writer';
 import { TIMEOUTS } from '../timeouts';
 import { logIn, RATE, registerAndLogIn, underHttpLoad } from './lib/api';
-import { container, dropLayers, keepLayers, own, STACK } from './lib/stack';
+import { container, own, STACK } from './lib/stack';
 
 const PRIMARY = 'postgres-primary';
 const REPLICA = 'postgres-replica-1';
@@ -121,7 +121,7 @@ async function survives(how: 'stop' | 'kill', user: string): Promise<void> {
 
 beforeAll(async () => {
   await keepBase();
-  await own.down(say);
+  await own.remove();
   await own.up(say);
   await query(`CREATE TABLE ${TABLE} (id text NOT NULL)`);
   watch = new WritableWatch([PRIMARY, REPLICA].map(container), (node, is, atMs) => reigns.look(node, is, atMs));
@@ -131,8 +131,7 @@ beforeAll(async () => {
 afterAll(async () => {
   watch?.stop();
   await writer?.stop();
-  await own.down(say);
-  await dropLayers();
+  await own.remove();
   await giveBaseBack();
 }, TIMEOUTS.pulumi);
 
@@ -344,7 +343,6 @@ describe('the story', () => {
   });
 
   test('destroy leaves the data volumes, names them, and nothing else', async () => {
-    await keepLayers();
     const result = await own.command('destroy', [], say);
     expect(result.code, ended(result)).toBe(0);
     const volumes = await volumesOf(own.label);
@@ -360,7 +358,6 @@ describe('the story', () => {
   });
 
   test('destroy --volumes leaves nothing', async () => {
-    await dropLayers();
     const result = await own.command('destroy', ['--volumes'], say);
     expect(result.code, ended(result)).toBe(0);
     expect(await volumesOf(own.label)).toEqual([]);

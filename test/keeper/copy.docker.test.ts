@@ -39,8 +39,11 @@ const SETTINGS: NodeSettings = {
     min_wal_size: '2MB',
   },
 };
-/** Seconds that a verification takes longer, and MB of write-ahead log a second; by hand also 600. */
-const VERIFY_S = Number(process.env.COPY_VERIFY_S ?? 60);
+/**
+ * Seconds that a verification takes longer, and MB of write-ahead log a second: together several times what the leader may
+ * keep. Decision 18 was measured with 60 and 600 seconds.
+ */
+const VERIFY_S = Number(process.env.COPY_VERIFY_S ?? 30);
 const RATE = Number(process.env.COPY_RATE ?? 20);
 /** Longer than the verification, and time to replay what came meanwhile. */
 const COPY_LIMIT_MS = (VERIFY_S + 120) * 1_000;
@@ -146,7 +149,7 @@ COPY pg_verifybackup ${bin}/pg_verifybackup\nUSER 10000:10000\n`,
 const BASE = { image: IMAGE, network: NETWORK, monitor: { host: HOST, port: PORT }, clusterKey: KEY };
 
 beforeAll(async () => {
-  for (const name of [A, B, SMALL]) await removeNode(name);
+  await Promise.all([A, B, SMALL].map(removeNode));
   await dockerQuietly('network', 'rm', NETWORK);
   await docker('network', 'create', '--subnet', '10.217.67.0/24', '--gateway', HOST, NETWORK);
   await monitor.listen(HOST, PORT);
@@ -162,7 +165,7 @@ afterAll(async () => {
   console.log(`figures: ${JSON.stringify(figures)}`);
   monitor.close();
   if (process.env.KEEP_NODES !== undefined) return;
-  for (const name of [A, B, SMALL]) await removeNode(name);
+  await Promise.all([A, B, SMALL].map(removeNode));
   await dockerQuietly('network', 'rm', NETWORK);
   await dockerQuietly('rmi', IMAGE);
   await dockerQuietly('rmi', PLAIN);
@@ -287,7 +290,7 @@ describe('a leader that is stopped while it is copied', () => {
 
 describe('a copy on a disk that gets full meanwhile', () => {
   it('is stopped before it is full, says what is needed and free, and rests longer each time', async () => {
-    const options = ['--opt', 'type=tmpfs', '--opt', 'device=tmpfs', '--opt', 'o=size=360m,uid=10000,gid=10000'];
+    const options = ['--opt', 'type=tmpfs', '--opt', 'device=tmpfs', '--opt', 'o=size=320m,uid=10000,gid=10000'];
     await docker('volume', 'create', '--driver', 'local', ...options, `${SMALL}-data`);
     await startNode({ ...BASE, name: SMALL, address: ADDRESS[SMALL] ?? '' });
     await monitor.until(SMALL, (s) => s.postgres.state === 'absent', 'first status', 20_000);

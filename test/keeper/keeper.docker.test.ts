@@ -87,7 +87,7 @@ async function timed<T>(what: string, work: Promise<T>): Promise<T> {
 const streaming = (leader: string) => (s: Status) => s.done && s.postgres.streamingFrom === leader;
 
 beforeAll(async () => {
-  for (const name of [A, B]) await removeNode(name);
+  await Promise.all([A, B].map(removeNode));
   await dockerQuietly('network', 'rm', NETWORK);
   await docker('network', 'create', '--subnet', '10.212.0.0/24', '--gateway', HOST, NETWORK);
   await monitor.listen(HOST, PORT);
@@ -97,7 +97,7 @@ beforeAll(async () => {
 afterAll(async () => {
   console.log(`times, ms: ${JSON.stringify(times)}`);
   if (process.env.KEEP_NODES !== undefined) return;
-  for (const name of [A, B]) await removeNode(name);
+  await Promise.all([A, B].map(removeNode));
   monitor.close();
   await dockerQuietly('network', 'rm', NETWORK);
   await dockerQuietly('rmi', IMAGE);

@@ -145,7 +145,7 @@ export class NodePair {
   }
 
   private async removeNodes(): Promise<void> {
-    for (const name of [this.a, this.b]) await removeNode(name);
+    await Promise.all([this.a, this.b].map(removeNode));
     await dockerQuietly('network', 'rm', this.network);
   }
 

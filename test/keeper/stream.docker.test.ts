@@ -407,7 +407,7 @@ describe('two nodes under a scripted monitor', () => {
   const psql = (node: string, text: string) => docker('exec', node, 'psql', '-U', 'postgres', '-Atc', text);
 
   beforeAll(async () => {
-    for (const name of [A, B]) await removeNode(name);
+    await Promise.all([A, B].map(removeNode));
     await dockerQuietly('network', 'rm', NETWORK);
     await docker('network', 'create', '--subnet', '10.211.6.0/24', '--gateway', HOST, NETWORK);
     await monitor.listen(HOST, PORT);
@@ -423,7 +423,7 @@ describe('two nodes under a scripted monitor', () => {
 
   afterAll(async () => {
     if (process.env.KEEP_NODES !== undefined) return;
-    for (const name of [A, B]) await removeNode(name);
+    await Promise.all([A, B].map(removeNode));
     monitor.close();
     await dockerQuietly('network', 'rm', NETWORK);
   });

@@ -67,7 +67,7 @@ async function follow(node: string, leader: string): Promise<void> {
 }
 
 beforeAll(async () => {
-  for (const name of [A, B]) await removeNode(name);
+  await Promise.all([A, B].map(removeNode));
   await dockerQuietly('network', 'rm', NETWORK);
   await docker('network', 'create', '--subnet', '10.211.17.0/24', '--gateway', HOST, NETWORK);
   await monitor.listen(HOST, PORT);
@@ -82,7 +82,7 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
-  for (const name of [A, B]) await removeNode(name);
+  await Promise.all([A, B].map(removeNode));
   monitor.close();
   await dockerQuietly('network', 'rm', NETWORK);
   await dockerQuietly('rmi', IMAGE);

@@ -1,8 +1,8 @@
 /** A running stack as its clients see it, and a stack of a test's own, driven by the commands that a person types. */
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { parse, stringify } from 'yaml';
-import { removeAllOf } from '../../scripts/lib/docker';
+import { imageTags, removeAllOf, removeImage } from '../../scripts/lib/docker';
 import { type RunResult, run } from '../../scripts/lib/exec';
 import { PATHS } from '../../scripts/lib/paths';
 import { readStack } from '../../scripts/lib/stack';
@@ -141,6 +141,18 @@ export class OwnStack {
     if (existsSync(this.file)) await this.succeed('destroy', ['--volumes'], say).catch((error) => say(String(error)));
     await removeAllOf(this.label);
     rmSync(join(this.folder, 'pulumi'), { recursive: true, force: true });
+    rmSync(this.file, { force: true });
+  }
+
+  /**
+   * Removes everything of the stack by force, with its data and its state. For the end of a test that does not look at
+   * `destroy`, which gives each container the time to stop.
+   */
+  async remove(): Promise<void> {
+    await removeAllOf(this.label);
+    for (const tag of await imageTags(`postgres-failover/*:${this.prefix}${this.name}`)) await removeImage(tag);
+    for (const folder of [join(this.folder, 'pulumi'), dirname(this.log)])
+      rmSync(folder, { recursive: true, force: true });
     rmSync(this.file, { force: true });
   }
 
