@@ -95,6 +95,7 @@ export class Machine {
       onNoReplica: 'continue',
       syncCount: 1,
       maxLagBytes: 16 * 1024 * 1024,
+      readLagGraceMs: 60_000,
       readFallback: true,
       startGraceMs: 5_000,
       switchback: false,

@@ -44,6 +44,7 @@ describe('the config', () => {
         syncMode: 'synchronous',
         onNoReplica: 'continue',
         maxLagBytes: 16 * 1024 ** 2,
+        readLagGraceMs: 60_000,
         readFallback: true,
         holdTimeoutMs: 30_000,
         startGraceMs: 10_000,
@@ -96,6 +97,7 @@ describe('a refused value', () => {
     ['onNoReplica', ['wait', '', 'Continue']],
     ['maxLag', ['16', '16mb', '2TB', '-1MB', '16 MB']],
     ['readFallback', ['on']],
+    ['readLagGrace', ['60', '61m', '-1s', '']],
     ['holdTimeout', ['0s', '999ms', '11m']],
     ['startGrace', ['-1s', '601s']],
     ['switchback', ['off', '']],
@@ -115,7 +117,7 @@ describe('a refused value', () => {
   });
 
   it('has a test for every key', () => {
-    expect(Object.keys(keys)).toHaveLength(39);
+    expect(Object.keys(keys)).toHaveLength(40);
   });
 
   it('of the password is never shown', () => {
