@@ -37,7 +37,7 @@ export function checkConfig(raw: Readonly<Record<string, string>>): CheckedConfi
     if (result.success) settings[`${name}${key.unit}`] = result.data;
     else problems.push(...result.error.issues.map((issue) => problemOf(name, value, issue)));
   }
-  problems.push(...sharedPorts(settings));
+  problems.push(...sharedPorts(settings), ...tooManyReports(settings));
   if (problems.length > 0) return { settings: undefined, problems };
   return { settings: Object.freeze(settings) as Settings, problems: [] };
 }
@@ -101,6 +101,13 @@ export function portsOf(settings: Settings) {
     prometheusPort: settings.monitoring === true ? prometheusPort : undefined,
     pgadminPort: settings.pgadmin === true ? pgadminPort : undefined,
   };
+}
+
+/** A write has to wait for at least one replica that is not kept for reports. Refused values are missing in the settings. */
+function tooManyReports({ replicas, reportReplicas }: Partial<Settings>): string[] {
+  if (replicas === undefined || reportReplicas === undefined || reportReplicas === 0) return [];
+  if (reportReplicas < replicas) return [];
+  return [`reportReplicas: ${reportReplicas} is refused; must be less than replicas, which is ${replicas}`];
 }
 
 /** Two services cannot share a host port. Refused values are missing in the settings. */

@@ -5,9 +5,11 @@
  * at once.
  */
 import { lsnDistance } from '../../contract/lsn';
+import { seam } from '../../contract/seam';
 import { serves } from '../state/cluster';
 import { isCertified, isUnreached } from './haproxy';
 import { hasStrangeHistory, rejoinMethod } from './ledger';
+import { preferReports } from './reports';
 import { question, type Situation } from './situation';
 
 /** The nodes of the read port. */
@@ -26,12 +28,13 @@ export const readersOf = question((s): Readers => {
 });
 
 /**
- * Standbys that are fit for new readers. If there is none, the leader itself serves reads (`readFallback`).
+ * Standbys that are fit for new readers, report replicas before all others. If there is none, the leader itself serves
+ * reads (`readFallback`).
  */
 const openTo = question((s): string[] => {
   if (!serves(s.state)) return [];
   const standbys = s.names.filter((name) => isFit(s, name));
-  if (standbys.length > 0) return standbys;
+  if (standbys.length > 0) return preferReports(s, standbys);
   return s.policy.readFallback && isCertified(s) ? [s.leader] : [];
 });
 
@@ -70,13 +73,13 @@ function mayStay(s: Situation, node: string): boolean {
  * - A node of which the monitor has not heard yet since it began to look. It is not counted as a former leader whose
  *   sessions have to go (S2), because those are gone before another leader serves.
  */
-function isStillReadable(s: Situation, node: string): boolean {
+export const isStillReadable = seam((s: Situation, node: string): boolean => {
   if (node === s.leader) return serves(s.state);
   const status = s.status(node);
   if (status === null) return serves(s.state) && isUnseen(s, node);
   if (!isSoundStandby(s, node) || status.rewinding) return false;
   return serves(s.state) ? rejoinMethod(s, node, status) === 'stream' : !hasStrangeHistory(s, node, status);
-}
+});
 
 /** True when the monitor has just begun to look and has not heard of the node yet. */
 function isUnseen(s: Situation, node: string): boolean {
