@@ -2,18 +2,25 @@
  * The oracles of report replicas (`reportReplicas`), with a notion of their own of which nodes these are: no sync
  * configuration newly names one, and only a node that no sync configuration names may be held up by its readers (S16).
  */
-import type { ClusterState, SyncConfig } from '../failover/core/state/cluster';
-import type { Machine } from './machine';
+import type { ClusterState, Policy, SyncConfig } from '../failover/core/state/cluster';
+import type { Engine } from './engine';
 
 /** A replay that waits already when the node becomes an ordinary standby may wait to the end of its delay, ms. */
 const DELAY_MS = 31_000;
+
+/** What the oracles see of the simulated machine. */
+interface Surroundings {
+  readonly policy: Policy;
+  readonly engine: Engine;
+  fail(words: string): void;
+}
 
 export class ReportReplicas {
   private before: ClusterState | null = null;
   /** When each node was last seen in no sync configuration, ms. */
   private readonly uncountedMs = new Map<string, number>();
 
-  constructor(private readonly machine: Pick<Machine, 'policy' | 'engine' | 'fail'>) {}
+  constructor(private readonly machine: Surroundings) {}
 
   /** How many of this many standbys are report replicas. */
   among(standbys: number): number {
