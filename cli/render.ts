@@ -34,7 +34,7 @@ const COLUMNS: readonly (readonly [string, (node: NodeStatus) => string])[] = [
   ['position', (node) => node.lsn ?? '-'],
   ['lag', (node) => (node.lagBytes === null ? '-' : bytes(node.lagBytes))],
   ['behind', (node) => (node.lagSeconds === null ? '-' : `${node.lagSeconds} s`)],
-  ['sync', (node) => (node.role === 'leader' ? '-' : node.sync)],
+  ['sync', (node) => (node.role === 'leader' ? '-' : node.reports === true ? 'reports' : node.sync)],
   ['since', (node) => shortTime(node.since)],
   ['order', (node) => `${node.order}${node.done ? '' : ' …'}`],
 ];

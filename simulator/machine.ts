@@ -11,6 +11,7 @@ import { at, History } from './history';
 import { Network } from './network';
 import type { Witness } from './postgres';
 import type { Random } from './random';
+import { ReportReplicas } from './report-replicas';
 
 export const CLUSTER_KEY = 'simulated cluster key of more than 32 characters';
 export const MONITOR_ADDRESS = '10.0.0.11';
@@ -70,6 +71,7 @@ export class Machine {
   /** The machine's disk, if it is shared. */
   readonly sharedDisk: Disk | null;
   readonly history = new History((words) => this.fail(words));
+  readonly reports = new ReportReplicas(this);
   readonly violations: string[] = [];
   readonly story: string[] = [];
   /** Receives what the nodes' PostgreSQL servers report. */
@@ -78,6 +80,7 @@ export class Machine {
     unsure: (change) => this.history.tag(change),
     inserted: (change) => this.history.inserted(change, this.engine.nowMs),
     broken: (words) => this.fail(words),
+    mayBeHeldUp: (node) => this.reports.mayBeHeldUp(node),
     nextId: () => this.nextId(),
   };
   private ids = 0;
@@ -95,6 +98,8 @@ export class Machine {
       onNoReplica: 'continue',
       syncCount: 1,
       maxLagBytes: 16 * 1024 * 1024,
+      reportReplicas: 0,
+      readLagGraceMs: 60_000,
       readFallback: true,
       startGraceMs: 5_000,
       switchback: false,

@@ -25,7 +25,7 @@ export interface MonitorWatch {
   /** The monitor that the container engine starts again when its process fails. */
   readonly monitor: SimMonitor | null;
   stored: (state: string | null) => void;
-  decided: (decision: Decision) => void;
+  decided: (decision: Decision, names: readonly string[]) => void;
   onLog: (subject: string, code: string, message: string, level: Level) => void;
 }
 
@@ -156,7 +156,11 @@ export class SimMonitor {
       newId: () => `request ${world.nextId()}`,
       onDecision: (decision, observation) => {
         this.seen = { decision, observation };
-        world.decided(decision);
+        const { declared, retiring } = observation;
+        world.decided(
+          decision,
+          declared.map(({ name }) => name).filter((name) => name !== retiring),
+        );
       },
     });
     this.monitor = monitor;

@@ -170,6 +170,8 @@ export interface Witness {
   inserted: (change: Change) => void;
   /** Something that the shipped settings promise does not hold. */
   broken: (words: string) => void;
+  /** True when readers may delay this node's replay for long, because no write waits for it. */
+  mayBeHeldUp: (node: string) => boolean;
   /** Makes the number of the next record. */
   nextId: () => number;
 }
@@ -179,6 +181,7 @@ const SILENT: Witness = {
   unsure: () => undefined,
   inserted: () => undefined,
   broken: () => undefined,
+  mayBeHeldUp: () => false,
   nextId: () => 0,
 };
 
@@ -1062,7 +1065,8 @@ export class PostgresServer {
     }
     this.conflicts = true;
     const stepMs = Math.min(leftMs, 20);
-    if (this.heldUpMs < HELD_UP_MAX_MS && this.heldUpMs + stepMs >= HELD_UP_MAX_MS) {
+    const isLong = this.heldUpMs < HELD_UP_MAX_MS && this.heldUpMs + stepMs >= HELD_UP_MAX_MS;
+    if (isLong && !this.witness.mayBeHeldUp(this.node)) {
       this.witness.broken(
         `HELD UP: a reader holds up ${this.node} for ${HELD_UP_MAX_MS} ms: it could not be promoted meanwhile`,
       );

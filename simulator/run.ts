@@ -66,6 +66,7 @@ function shapeOf(seed: number, replicas: number | undefined): { replicas: number
       syncCount,
       onNoReplica: seed % 7 === 0 ? 'block' : 'continue',
       switchback: seed % 3 === 0,
+      reportReplicas: replicas === undefined && count >= 2 && Math.floor(seed / 10) % 2 === 1 ? 1 : 0,
       syncMode: seed % 19 === 5 ? 'asynchronous' : 'synchronous',
       ...(seed % 23 === 7 ? { failoverMode: 'observe' as const } : {}),
     },

@@ -198,9 +198,10 @@ export class World extends Machine {
     this.say(`${name} leads, because a person accepted the loss: ${lost} acknowledged writes are lost`);
   }
 
-  /** Checks each decision. */
-  decided({ code, reason, state }: Decision): void {
+  /** Checks each decision of a monitor whose config names these nodes. */
+  decided({ code, reason, state }: Decision, names: readonly string[]): void {
     this.onDecision(code, reason);
+    this.reports.decided(state, names);
     if (this.settledDown && UNWELL.has(code)) this.fail(`UNSTEADY: all was well, and then: ${code} ${reason}`);
     if (code !== 'DATA_LOSS_ACCEPTED') return;
     const node = this.node(state.leader);
@@ -263,7 +264,7 @@ export class World extends Machine {
     if (this.haproxy.current?.routes().join() !== leader.address) return null;
     const config = decision.state.joint.at(-1);
     const others = this.members.filter((n) => n !== leader);
-    const counted = this.policy.syncMode === 'asynchronous' ? 0 : others.length;
+    const counted = this.policy.syncMode === 'asynchronous' ? 0 : others.length - this.reports.among(others.length);
     if (decision.state.joint.length !== 1 || config?.members.length !== counted) return null;
     const standing = others.every((n) => n.postgres?.look().receiving === leader.name);
     return standing ? leader : null;

@@ -37,7 +37,7 @@ export function checkConfig(raw: Readonly<Record<string, string>>): CheckedConfi
     if (result.success) settings[`${name}${key.unit}`] = result.data;
     else problems.push(...result.error.issues.map((issue) => problemOf(name, value, issue)));
   }
-  problems.push(...sharedPorts(settings), ...networksOnLoopback(settings));
+  problems.push(...sharedPorts(settings), ...networksOnLoopback(settings), ...tooManyReports(settings));
   if (problems.length > 0) return { settings: undefined, problems };
   return { settings: Object.freeze(settings) as Settings, problems: [] };
 }
@@ -113,6 +113,13 @@ function networksOnLoopback({ clientNetworks, bindAddress }: Partial<Settings>):
     `clientNetworks: ${JSON.stringify(clientNetworks.join(','))} is refused; with bindAddress ${bindAddress} only this ` +
       'machine has access, and HAProxy does not see where a client comes from; set bindAddress, or leave it empty',
   ];
+}
+
+/** A write has to wait for at least one replica that is not kept for reports. Refused values are missing in the settings. */
+function tooManyReports({ replicas, reportReplicas }: Partial<Settings>): string[] {
+  if (replicas === undefined || reportReplicas === undefined || reportReplicas === 0) return [];
+  if (reportReplicas < replicas) return [];
+  return [`reportReplicas: ${reportReplicas} is refused; must be less than replicas, which is ${replicas}`];
 }
 
 /** Two services cannot share a host port. Refused values are missing in the settings. */

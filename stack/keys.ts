@@ -198,7 +198,17 @@ export const KEYS = {
     ['When no replica is left, the primary goes on alone (continue) or writes wait (block).'],
   ),
   maxLag: size('16MB', '0B', '1TB', [
-    'A replica that is further behind serves no reads, and with syncMode asynchronous it is not promoted.',
+    'A replica that is further behind gets no new readers, and with syncMode asynchronous it is not promoted.',
+  ]),
+  reportReplicas: integer(0, 0, REPLICAS_MAX - 1, [
+    'How many of the replicas are kept for reports: new readers get there first, and a query may delay replay there for 30 s. No write waits for such a replica, and it does not take over.',
+    ['monitor replaced'],
+    'Must be less than replicas, so that a write still waits for another replica. The last replicas have the part; a leader never has it.',
+  ]),
+  readLagGrace: duration('60s', '0s', '60m', [
+    'A replica that is further behind than maxLag gets no new reader, but the sessions that it has stay for at most this long. They end at once when it is promoted, rewound or stopped.',
+    ['monitor replaced'],
+    'Less than 30s ends reports that PostgreSQL itself would let go on.',
   ]),
   readFallback: bool(true, ['When no replica is left, the read port leads to the primary.']),
   holdTimeout: duration('30s', '1s', '10m', [

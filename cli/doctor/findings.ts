@@ -19,6 +19,8 @@ const DISK_BYTES_FULL = 32 * 1024 ** 2;
 const LOG_BYTES_MIN = 16 * 1024 ** 2;
 const CLOCK_MS_MAX = 10_000;
 const LAG_SECONDS_MAX = 10;
+/** The same for a report replica, where a query may delay replay for 30 s. */
+const REPORT_LAG_SECONDS_MAX = 45;
 /** A restart that is longer ago is no news, ms. */
 const RESTARTED_MS = 600_000;
 /** Limit after which an object that keeps dead rows counts as forgotten, seconds. */
@@ -717,8 +719,10 @@ function standbyViews(facts: Facts) {
     if (node.name === cluster.leader || !isUp || !database?.standby || node.failure !== null) return [];
     if (isBeingUndone(facts, node)) return [];
     // A paused replay explains the delay, so the delay is no finding of its own.
-    const isLate = !database.replayPaused && (node.lagSeconds ?? 0) > LAG_SECONDS_MAX;
-    const waits = !database.replayPaused && cluster.syncMode === 'synchronous';
+    const isLate =
+      !database.replayPaused &&
+      (node.lagSeconds ?? 0) > (node.reports === true ? REPORT_LAG_SECONDS_MAX : LAG_SECONDS_MAX);
+    const waits = !database.replayPaused && cluster.syncMode === 'synchronous' && node.reports !== true;
     const refused = node.settings?.refused ?? null;
     return [{ ...node, isLate, isCounted: !waits || node.sync === 'counted', setting: JSON.stringify(refused) }];
   });

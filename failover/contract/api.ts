@@ -57,6 +57,13 @@ export const NodeStatus = z.object({
    * Which of the sync configurations that may be in force count this node: `counted`: all, `joining`: some, `no`: none.
    */
   sync: z.enum(['counted', 'joining', 'no']),
+  /** True when the node is kept for reports (`reportReplicas`). Absent when the monitor is older than this field. */
+  reports: z.boolean().optional(),
+  /**
+   * On a standby: age of the oldest transaction of a reader that is older than a second, s. VACUUM on the leader keeps
+   * the rows that it may need. Null when there is none. Absent when the monitor is older than this field.
+   */
+  oldReadSeconds: z.number().nullable().optional(),
   streamingFrom: z.string().nullable(),
   connected: z.boolean(),
   /** When the keeper last connected or disconnected. */

@@ -48,6 +48,10 @@ export const Policy = z.strictObject({
   syncCount: z.number().int().min(1).max(REPLICAS_MAX),
   /** A standby that lags more than this serves no reads, and in asynchronous mode it is not promoted. */
   maxLagBytes: z.number().int().min(0),
+  /** How many standbys are kept for reports: no write waits for them, and readers may delay their replay. */
+  reportReplicas: z.number().int().min(0).max(REPLICAS_MAX),
+  /** How long the read sessions of a node stay that is not fit for new ones, for example because it lags. */
+  readLagGraceMs: z.number().int().min(0),
   /** True when the read port leads to the leader while there is no standby. */
   readFallback: z.boolean(),
   /** How long the monitor waits for the recorded leader at a cold start before it fails over. */

@@ -106,6 +106,8 @@ export const Target = z.discriminatedUnion('kind', [
      * Identity of the data directory that the copy has to replace, even if the keeper made a copy in this term already.
      */
     replaces: z.string().optional(),
+    /** Readers may delay replay for long, because no write waits for this node (S16). */
+    lateReplay: z.boolean().optional(),
     /** The old data may be needed again, so it stays until the copy is complete, even with `rebuildInPlace`. */
     keepOld: z.boolean().optional(),
   }),
@@ -319,6 +321,11 @@ export const Status = z.object({
      * shows.
      */
     heartbeatSeenAgeMs: z.number().min(0).nullable().optional(),
+    /**
+     * On a standby: age of the oldest transaction of a reader that is older than a second, ms; null: there is none. The
+     * leader's VACUUM keeps the rows that it may need.
+     */
+    oldReadMs: z.number().min(0).nullable().optional(),
     /** Crashes of PostgreSQL within the last minute (S8). */
     crashes: z.number().int().min(0),
     /** Consecutive crashes, without a minute between them in which PostgreSQL ran well. Absent: not counted. */

@@ -3,6 +3,7 @@
 import type { Cause } from '../contract/codes';
 import { type Choice, canLeadAgain, followersOf, pick } from './facts/candidates';
 import { addEntry } from './facts/ledger';
+import { preferCounted } from './facts/reports';
 import type { Situation } from './facts/situation';
 import { aloneConfig, configOf, isGone, loneConfig, withConfig } from './facts/sync-set';
 import { lastEntry, without } from './facts/view';
@@ -95,7 +96,8 @@ function record(
 function firstConfig(s: Situation, node: string): SyncConfig {
   if (s.policy.syncMode === 'asynchronous') return aloneConfig(node, s.state.term);
   // The timeout is infinite because no follower streams from the new leader yet.
-  const followers = followersOf(s, node).filter((f) => !isGone(s, f, Number.POSITIVE_INFINITY));
+  const fit = followersOf(s, node).filter((f) => !isGone(s, f, Number.POSITIVE_INFINITY));
+  const followers = preferCounted(s, fit, node);
   return followers.length > 0 ? configOf(s, node, followers, s.policy.syncCount) : loneConfig(s, node);
 }
 

@@ -172,6 +172,8 @@ export interface ServerConfig {
   upstream: { name: string; address: string } | null;
   /** Value of synchronous_standby_names. */
   syncNames: string;
+  /** Readers may delay replay for long, because no write waits for this node. */
+  lateReplay?: true;
 }
 
 export interface Source {

@@ -52,7 +52,8 @@ export class FollowPursuit extends TargetPursuit<'follow'> {
    */
   private async run(leader: Source, settings: NodeSettings): Promise<Outcome | null> {
     const { lives, host } = this.tools;
-    const wanted = { ...alone(settings), upstream: leader };
+    const late = this.target.lateReplay === true ? { lateReplay: true as const } : {};
+    const wanted = { ...alone(settings), upstream: leader, ...late };
     if (!host.view.running) {
       const againMs = lives.restMs(settings);
       if (againMs > 0) return { done: false, againMs };

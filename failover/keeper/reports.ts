@@ -99,7 +99,7 @@ function stable(status: Status): string {
       standbys: status.lead.standbys.map((s) => `${s.name} ${s.state} ${s.syncState}`),
     },
     postgres: {
-      ...{ ...status.postgres, replayLsn: null, heartbeatSeen: null, heartbeatSeenAgeMs: null },
+      ...{ ...status.postgres, replayLsn: null, heartbeatSeen: null, heartbeatSeenAgeMs: null, oldReadMs: null },
       lsn: status.postgres.lsn === null,
     },
   });

@@ -114,6 +114,7 @@ export function buildStatus(facts: Facts, { n, upMs, settingsAreNew, crashes, sl
       replayLsn: sql?.replayLsn ?? null,
       heartbeatSeen: sql?.heartbeatSeen ?? null,
       heartbeatSeenAgeMs: sql?.heartbeatSeenAgeMs ?? null,
+      ...(sql?.inRecovery === true ? { oldReadMs: sql.oldTransactionMs ?? null } : {}),
       ...{ crashes, crashesInRow: lives.crashesInRow },
     },
     lead: leadOf(facts),

@@ -30,6 +30,7 @@ export class Executor {
    */
   async execute({ actions, state }: Decision, nodes: readonly DeclaredNode[]): Promise<void> {
     const addressOf = (node: string) => nodes.find((n) => n.name === node)?.address ?? null;
+    const addressesOf = (names: readonly string[]) => names.map(addressOf).filter((address) => address !== null);
     if (!this.revoked) this.opening.want(actions.find((action) => action.kind === 'certify') ?? null);
     for (const action of actions) {
       if (this.revoked) return;
@@ -41,7 +42,7 @@ export class Executor {
           break;
         }
         case 'route-read':
-          this.router.read(action.nodes.map(addressOf).filter((address) => address !== null));
+          this.router.read(addressesOf(action.nodes), addressesOf(action.stay));
           break;
         case 'order':
           this.keepers.order(action.node, { incarnation: this.store.incarnation, ...action.order });

@@ -55,8 +55,11 @@ export interface Router {
    * ended.
    */
   write(address: string | null, keep: string | null): void;
-  /** Sets the addresses that the read slots have to lead to. */
-  read(addresses: readonly string[]): void;
+  /**
+   * Sets the addresses that the read slots have to lead to. The read sessions of other addresses are ended, except those
+   * on `stay`, which get no new ones.
+   */
+  read(open: readonly string[], stay: readonly string[]): void;
   /** Resolves when the write slot is read back as closed (true), or after `limitMs` (false). */
   closed(limitMs: number): Promise<boolean>;
   /** Forgets what was wanted of HAProxy, and resolves after one look that changes nothing, or after `limitMs`. */

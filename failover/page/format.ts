@@ -20,7 +20,12 @@ export function clock(iso: string): string {
 
 /** How long ago, roughly: `4 s`, `12 min`, `3 h`, `2 days`. */
 export function ago(iso: string): string {
-  const seconds = Math.max(0, Math.round((Date.now() - Date.parse(iso)) / 1_000));
+  return span(Math.max(0, Math.round((Date.now() - Date.parse(iso)) / 1_000)));
+}
+
+/** A time in seconds, roughly, in the same words. */
+export function span(exact: number): string {
+  const seconds = Math.round(exact);
   if (seconds < 100) return `${seconds} s`;
   if (seconds < 6_000) return `${Math.round(seconds / 60)} min`;
   if (seconds < 172_800) return `${Math.round(seconds / 3_600)} h`;

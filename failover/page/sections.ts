@@ -3,11 +3,13 @@ import { createElement as h, type JSXNode } from 'hono/jsx/dom';
 import type { ClusterStatus, Failover, LogEvent, NodeStatus, Sample } from '../contract/api';
 import { chart, colourOf, keyEntry } from './charts';
 import { PAUSE, type Question, RESUME, rebuild, switchover } from './commands';
-import { ago, bytes, clock, milliseconds } from './format';
+import { ago, bytes, clock, milliseconds, span } from './format';
 import type { Seen } from './live';
 import { part } from './part';
 
 const FAILOVERS_SHOWN = 50;
+/** A reader's transaction is shown when it is older than this, s. */
+const LONG_READ_S = 60;
 
 type Ask = (question: Question) => void;
 
@@ -171,13 +173,20 @@ function problemsOf({ failure, settings, order, done, slots }: NodeStatus): Text
   ];
 }
 
-function lagOf({ lagBytes, lagSeconds, role }: NodeStatus): Texts {
+function lagOf({ lagBytes, lagSeconds, oldReadSeconds, role }: NodeStatus): Texts {
   if (role === 'leader' || lagBytes === null) return ['–'];
-  return [bytes(lagBytes), lagSeconds === null ? null : `${lagSeconds.toFixed(lagSeconds < 10 ? 1 : 0)} s`];
+  const behind = lagSeconds === null ? null : `${lagSeconds.toFixed(lagSeconds < 10 ? 1 : 0)} s`;
+  return [bytes(lagBytes), behind, readOf(oldReadSeconds ?? 0)];
 }
 
-function syncOf(c: ClusterStatus, { sync, role }: NodeStatus): string {
+/** A reader whose transaction is so old that the rows which the leader keeps for it matter. */
+function readOf(seconds: number): string | null {
+  return seconds < LONG_READ_S ? null : `a reader for ${span(seconds)}: VACUUM on the leader keeps old rows for it`;
+}
+
+function syncOf(c: ClusterStatus, { sync, role, reports }: NodeStatus): string {
   if (role === 'leader') return 'itself';
+  if (reports === true && sync === 'no') return 'no, kept for reports';
   if (sync === 'joining') return 'being added';
   if (sync === 'counted') return c.syncMode === 'synchronous' ? 'yes' : 'asynchronous';
   return 'no';

@@ -27,6 +27,8 @@ export function policyOf(k: number): Policy {
     onNoReplica: 'continue',
     syncCount: k,
     maxLagBytes: 1_000_000,
+    reportReplicas: 0,
+    readLagGraceMs: 60_000,
     readFallback: true,
     startGraceMs: 0,
     switchback: false,

@@ -229,6 +229,12 @@ describe('doctor', () => {
 
   it.each(SHOWN)('names %s alone', (code, change) => expect(codes(change)).toEqual([code]));
 
+  it('takes it for well that a report replica is not counted and that its readers delay it, but not for longer', () => {
+    const report = (lagSeconds: number) => codes({ replicaStatus: { sync: 'no', reports: true, lagSeconds } });
+    expect(report(31)).toEqual([]);
+    expect(report(60)).toEqual(['LAG']);
+  });
+
   it('shows every row of its table, with all values in their places', () => {
     const all = SHOWN.flatMap(([, change]) => found(change));
     const rows: readonly Omit<Finding, 'severity'>[] = FINDINGS.rows;

@@ -6,10 +6,11 @@ import { settledProblems } from '../../stack/preflight-data';
 import { find, makeCluster, type Registered, register, topologyOf } from './mocks';
 
 const BEFORE: Record<string, string> = {
-  ...{ replicas: '1', databasePassword: 'old', monitoring: 'true', pgadmin: 'true', bindAddress: '192.0.2.9' },
+  ...{ replicas: '2', databasePassword: 'old', monitoring: 'true', pgadmin: 'true', bindAddress: '192.0.2.9' },
 };
 /** Another value for each key; what is not named here is derived from the default. */
 const OTHER: Record<string, string> = {
+  replicas: '3',
   writePort: '6434',
   bindAddress: '0.0.0.0',
   clientNetworks: '192.0.2.0/24',

@@ -146,6 +146,8 @@ describe('the monitor', () => {
         onNoReplica: 'continue',
         syncCount: 1,
         maxLagBytes: 16 * 1024 ** 2,
+        reportReplicas: 0,
+        readLagGraceMs: 60_000,
         readFallback: true,
         startGraceMs: 10_000,
         switchback: true,

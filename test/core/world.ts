@@ -13,6 +13,8 @@ export const POLICY: Policy = {
   onNoReplica: 'continue',
   syncCount: 1,
   maxLagBytes: 1_000_000,
+  reportReplicas: 0,
+  readLagGraceMs: 60_000,
   readFallback: true,
   startGraceMs: 10_000,
   switchback: false,

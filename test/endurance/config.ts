@@ -19,7 +19,7 @@ export const MONITOR_CONFIG: MonitorConfig = {
   logSizeBytes: 10_000_000,
   policy: {
     ...{ hangTimeoutMs: 2_000, syncMode: 'synchronous', onNoReplica: 'continue', syncCount: 1 },
-    ...{ maxLagBytes: 16_777_216, readFallback: true, startGraceMs: 5_000 },
+    ...{ maxLagBytes: 16_777_216, reportReplicas: 0, readLagGraceMs: 60_000, readFallback: true, startGraceMs: 5_000 },
     ...{ switchback: false, switchbackAfterMs: 30_000, switchbackLimitMs: 600_000 },
   },
 };

@@ -37,6 +37,16 @@ describe('the rendered configuration', () => {
     ).toMatchSnapshot();
   });
 
+  it('lets readers delay replay for long only where no write waits for the node (S16)', () => {
+    const config = { settings: SETTINGS, upstream: { name: 'b', address: '10.0.0.21' }, syncNames: '' };
+    const delays = (text: string) => text.split('\n').filter((line) => line.startsWith('max_standby_'));
+    const late = renderFailoverConf({ ...PLACE, node: 'a' }, { ...config, lateReplay: true });
+    expect(delays(late)).toEqual(['max_standby_streaming_delay = 30s', 'max_standby_archive_delay = 30s']);
+    expect(delays(renderFailoverConf({ ...PLACE, node: 'a' }, config))).toEqual([]);
+    // It comes last, so its values count.
+    expect(renderPostgresqlConf('a', SETTINGS, null).trimEnd().split('\n').at(-1)).toBe("include 'failover.conf'");
+  });
+
   it('follows the memory limit and stays modest without one', () => {
     expect(sizing(null)).toEqual({ sharedBuffers: '256MB', maxConnections: 200 });
     expect(sizing(128 * 1024 * 1024)).toEqual({ sharedBuffers: '32MB', maxConnections: 100 });

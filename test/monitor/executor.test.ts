@@ -5,11 +5,12 @@ import { Executor } from '../../failover/monitor/executor';
 const NODES = [
   { name: 'p', address: '10.0.0.20' },
   { name: 'a', address: '10.0.0.21' },
+  { name: 'b', address: '10.0.0.22' },
 ];
 /** One action of each kind that a decision can contain. */
 const ACTIONS: Action[] = [
   { kind: 'route-write', route: { kind: 'closed', keep: null } },
-  { kind: 'route-read', nodes: ['a'] },
+  { kind: 'route-read', nodes: ['a'], stay: ['b'] },
   { kind: 'order', node: 'a', order: { term: 2, seq: 7, target: { kind: 'freeze' } } },
   { kind: 'probe', node: 'p' },
   { kind: 'certify', node: 'a', term: 2 },
@@ -31,7 +32,7 @@ function rig() {
     { order: (node) => did.push(`order ${node}`), probe: (node) => did.push(`probe ${node}`) },
     {
       write: () => did.push('write'),
-      read: (addresses) => did.push(`read ${addresses.join()}`),
+      read: (open, stay) => did.push(`read ${open.join()}, stay ${stay.join()}`),
       closed: () => closed.promise,
     },
     { want: (check) => did.push(`check ${check?.node}`) },
@@ -48,7 +49,7 @@ describe('the actions of a decision', () => {
     expect(did).toEqual(['check a', 'write']);
     closed.resolve(true);
     await done;
-    expect(did.slice(2)).toEqual(['closed', 'read 10.0.0.21', 'order a', 'probe p']);
+    expect(did.slice(2)).toEqual(['closed', 'read 10.0.0.21, stay 10.0.0.22', 'order a', 'probe p']);
     expect(executor.revoked).toBe(false);
   });
 

@@ -78,6 +78,19 @@ describe('figures of a node', () => {
     expect(statusOf(well).nodes[1]).toMatchObject({ lagBytes: 0, lagSeconds: 0, slots: [] });
   });
 
+  it('are on a report replica that it is one, and the age of its oldest reader, for which VACUUM keeps rows', () => {
+    const two = serving(['a']);
+    const views = [leaderView(two), replicaView(two, 'a'), replicaView(two, 'b', { postgres: { oldReadMs: 90_040 } })];
+    const s = new Situation(two, observation(views), NOW_MS, { ...POLICY, reportReplicas: 1 });
+    const input = { decision: { reason: '', code: 'STEADY', rule: 'steady' }, stack: 's', version: 'v' } as const;
+    const { nodes } = clusterStatus(s, { ...input, lastFailover: null, wallMs: 0 });
+    expect(nodes.map(({ reports, oldReadSeconds }) => [reports, oldReadSeconds])).toEqual([
+      [false, null],
+      [false, null],
+      [true, 90],
+    ]);
+  });
+
   it('are sampled with the time of a commit, which includes the standbys that it waits for', () => {
     const sampler = new Sampler();
     const at = (now: typeof seen, atMs: number) => {

@@ -90,6 +90,8 @@ class Monitor {
       policy: {
         ...{ hangTimeoutMs: 2_000, syncMode: 'synchronous', onNoReplica: 'continue', syncCount: 1, maxLagBytes: 16e6 },
         ...{
+          reportReplicas: 0,
+          readLagGraceMs: 60_000,
           readFallback: true,
           startGraceMs: 10_000,
           switchback: false,

@@ -10,6 +10,8 @@ import { choose, followersOf } from '../../failover/core/facts/candidates';
 import { isTakenForBroken, leaveFirst, oneCopyAtATime } from '../../failover/core/facts/copying';
 import { holdOf } from '../../failover/core/facts/hold';
 import { addEntry, hasStrangeHistory, LEDGER_MAX, rejoinMethod } from '../../failover/core/facts/ledger';
+import { isStillReadable } from '../../failover/core/facts/readers';
+import { mayReplayLate } from '../../failover/core/facts/reports';
 import { isProven, withConfig } from '../../failover/core/facts/sync-set';
 import { isMember } from '../../failover/core/facts/view';
 import { mayReturn } from '../../failover/core/facts/watch';
@@ -327,6 +329,11 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
         own(addresses.length === 0 ? [] : ['10.0.0.20', '10.0.0.21', '10.0.0.22', '10.0.0.23']);
       }),
   },
+  'S13, stays': {
+    what: 'the sessions of a reader stay, whatever history its node has',
+    run: { replicas: 2, faults: ['pause', 'cutOff', 'cancels'], seeds: 100 },
+    apply: () => takeOut(isStillReadable, () => () => true),
+  },
   S14: {
     what: 'another node that answers at the new leader’s address is taken for the new leader',
     run: { faults: ['stranger'], seeds: 60 },
@@ -358,6 +365,12 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
     run: { faults: ['readers'], seeds: 60 },
     shows: /^HELD UP/,
     apply: () => setting('ms', 'max_standby_streaming_delay', 30_000),
+  },
+  'S16, counted': {
+    what: 'readers may delay replay for long also on a standby that writes wait for',
+    run: { replicas: 2, faults: ['readers'], seeds: 60 },
+    shows: /^HELD UP/,
+    apply: () => takeOut(mayReplayLate, () => () => true),
   },
   S17: {
     what: 'waiting commits are not released when the sync configuration gets smaller',

@@ -45,6 +45,8 @@ describe('the config', () => {
         syncMode: 'synchronous',
         onNoReplica: 'continue',
         maxLagBytes: 16 * 1024 ** 2,
+        reportReplicas: 0,
+        readLagGraceMs: 60_000,
         readFallback: true,
         holdTimeoutMs: 30_000,
         startGraceMs: 10_000,
@@ -98,6 +100,8 @@ describe('a refused value', () => {
     ['onNoReplica', ['wait', '', 'Continue']],
     ['maxLag', ['16', '16mb', '2TB', '-1MB', '16 MB']],
     ['readFallback', ['on']],
+    ['reportReplicas', ['-1', '8', '1.5', '']],
+    ['readLagGrace', ['60', '61m', '-1s', '']],
     ['holdTimeout', ['0s', '999ms', '11m']],
     ['startGrace', ['-1s', '601s']],
     ['switchback', ['off', '']],
@@ -116,8 +120,16 @@ describe('a refused value', () => {
     }
   });
 
+  it('of reportReplicas names the number of replicas when none would be left that a write waits for', () => {
+    const refused = (value: string) => `reportReplicas: ${value} is refused; must be less than replicas, which is 2`;
+    expect(problemsOf({ replicas: '2', reportReplicas: '2' })).toEqual([refused('2')]);
+    expect(problemsOf({ replicas: '2', reportReplicas: '3' })).toEqual([refused('3')]);
+    expect(problemsOf({ replicas: '2', reportReplicas: '1' })).toEqual([]);
+    expect(problemsOf({ replicas: '0' })).toEqual([]);
+  });
+
   it('has a test for every key', () => {
-    expect(Object.keys(keys)).toHaveLength(40);
+    expect(Object.keys(keys)).toHaveLength(42);
   });
 
   it('of the password is never shown', () => {

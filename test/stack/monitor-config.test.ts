@@ -16,6 +16,8 @@ it("gives the monitor its policy in milliseconds and bytes, and the keepers' set
     onNoReplica: 'block',
     syncCount: 1,
     maxLagBytes: 1024 ** 3,
+    reportReplicas: 0,
+    readLagGraceMs: 60_000,
     readFallback: true,
     startGraceMs: 60_000,
     switchback: true,

@@ -7,6 +7,7 @@ import type { RejoinMethod } from '../../contract/messages';
 import { COPY_TRIES_MAX, type Follow, isCopy, isTakenForBroken, leaveFirst, oneCopyAtATime } from '../facts/copying';
 import { hasStrangeHistory, rejoinMethod } from '../facts/ledger';
 import { DRAIN_MS, LEAVE_MS, STOP_LIMIT_MS } from '../facts/readiness';
+import { mayReplayLate } from '../facts/reports';
 import type { Situation } from '../facts/situation';
 import { mustBeCopied } from '../facts/sync-set';
 import { isPrimary } from '../facts/view';
@@ -163,12 +164,13 @@ function nextFollow(s: Situation, node: string, status: Status, current: Follow)
  */
 function following(s: Situation, node: string, method: RejoinMethod, { dataId }: Status): Follow {
   const { leader } = s;
-  if (method !== 'copy') return { kind: 'follow', leader, method };
+  const late = mayReplayLate(s, node) ? { lateReplay: true } : {};
+  if (method !== 'copy') return { kind: 'follow', leader, method, ...late };
   const current = s.target(node);
   // A data directory that is not recorded may be the finished copy of this term, which only has to start streaming.
   const own = s.state.members[node] === dataId ? dataId : null;
   const old = s.state.rebuild[node] || (isCopy(current) ? current.replaces : own);
-  return { kind: 'follow', leader, method, replaces: old || undefined };
+  return { kind: 'follow', leader, method, replaces: old || undefined, ...late };
 }
 
 /** Keeps the ordered method unless it has failed, its data is gone, or it is carried out. */

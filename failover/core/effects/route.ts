@@ -1,8 +1,8 @@
 /** Derives from state and observation where HAProxy's slots have to lead (docs/safety.md S2, S9, S13, S15, S19). */
 
-import { lsnDistance } from '../../contract/lsn';
-import { isCertified, isCutOff, isUnreached, mayCertify } from '../facts/haproxy';
+import { isCertified, isCutOff, mayCertify } from '../facts/haproxy';
 import { isLost, leaderHealth } from '../facts/health';
+import { readersOf } from '../facts/readers';
 import type { Situation } from '../facts/situation';
 import { type Action, planOf, serves, type WriteRoute } from '../state/cluster';
 
@@ -15,7 +15,8 @@ export function routeActions(s: Situation): Action[] {
   if (wantsCheck && !isCertified(s) && mayCertify(s)) {
     actions.push({ kind: 'certify', node: s.leader, term: s.state.term });
   }
-  actions.push({ kind: 'route-read', nodes: readNodes(s) });
+  const { open, stay } = readersOf(s);
+  actions.push({ kind: 'route-read', nodes: open, stay });
   return actions;
 }
 
@@ -60,25 +61,4 @@ function servingRoute(s: Situation, node: string, address: string): WriteRoute |
   // A restarted monitor leaves a correct route as it is and only repeats the checks. While HAProxy does not answer, its
   // route is unknown, so the route that was wanted last stays wanted.
   return slotIsRight || !reachable ? null : { kind: 'closed', keep: node };
-}
-
-/**
- * Nodes that serve reads: standbys that stream from the recorded leader on its timeline and lag at most `maxLagBytes`.
- * If there is no such standby, the leader itself serves reads (`readFallback`).
- */
-function readNodes(s: Situation): string[] {
-  if (!serves(s.state)) return [];
-  const { leader } = s;
-  const flushLsn = s.status(leader)?.lead?.flushLsn ?? null;
-  const standbys = s.names.filter((name) => {
-    const status = s.status(name);
-    if (status === null || name === leader || status.postgres.state !== 'standby') return false;
-    if (s.view(name).silentMs >= s.policy.hangTimeoutMs || status.stopping) return false;
-    if (!s.isMember(name, status.dataId) || status.postgres.streamingFrom !== leader) return false;
-    const { timeline, replayLsn } = status.postgres;
-    if (isUnreached(s, name) || (timeline !== null && timeline !== s.lastEntry?.timeline)) return false;
-    return replayLsn !== null && (flushLsn === null || lsnDistance(replayLsn, flushLsn) <= s.policy.maxLagBytes);
-  });
-  if (standbys.length > 0) return standbys;
-  return s.policy.readFallback && isCertified(s) ? [leader] : [];
 }

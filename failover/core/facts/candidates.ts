@@ -9,7 +9,8 @@
  * to promote then serves as the promise, so no freeze round is needed.
  *
  * In asynchronous mode the leader alone acknowledges writes, so the most advanced standby may lead if it is within
- * `maxLagBytes` of the leader's last known position; if every standby is further behind, a person has to decide.
+ * `maxLagBytes` of the leader's last known position; if every standby is further behind, a person has to decide. A
+ * report replica leads only when no other standby can. In synchronous mode no configuration names one.
  */
 
 import { compareLsn, lsnDistance } from '../../contract/lsn';
@@ -17,6 +18,7 @@ import { seam } from '../../contract/seam';
 import type { Status, SyncConfig } from '../state/cluster';
 import { preferReached } from './haproxy';
 import { hasReachedNewest, hasStrangeHistory } from './ledger';
+import { preferCounted } from './reports';
 import type { Situation } from './situation';
 import { list } from './view';
 
@@ -130,7 +132,10 @@ function mostAdvancedVoter(s: Situation, voters: readonly string[], prefer: stri
 function chooseNear(s: Situation, promised: boolean, prefer?: string): Choice {
   const names = Object.keys(s.state.members).filter((n) => n !== s.state.leader);
   const eligible = names.filter((n) => absence(s, n) === null);
-  const near = eligible.filter((n) => isNear(s, n));
+  const near = preferCounted(
+    s,
+    eligible.filter((n) => isNear(s, n)),
+  );
   if (near.length === 0) return { kind: 'none', missing: missingNear(s, eligible) };
   // The position of a node that still follows the old leader can grow, so positions are compared only after that.
   const node = promised && eligible.every((n) => hasVote(s, s.status(n))) ? mostAdvanced(s, near, prefer) : null;

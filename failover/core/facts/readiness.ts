@@ -8,6 +8,7 @@ import { planOf, serves } from '../state/cluster';
 import { isAsynchronous, pick } from './candidates';
 import { isCertified, isUnreached } from './haproxy';
 import { leaderHealth } from './health';
+import { isReportReplica } from './reports';
 import type { Situation } from './situation';
 import { isReady } from './sync-set';
 
@@ -60,7 +61,10 @@ export function candidateTrouble(s: Situation, node: string): string | null {
   if (!s.view(node).connected) return `${node} is off`;
   if (isUnreached(s, node)) return `HAProxy does not reach ${node}`;
   if (!isReady(s, node)) return `${node} is not a healthy standby that streams from ${leader}`;
-  if (!isCounted(s, node)) return `${node} is not counted for acknowledged writes yet`;
+  if (!isCounted(s, node)) {
+    if (isReportReplica(s, node)) return `${node} is a report replica, for which no write waits`;
+    return `${node} is not counted for acknowledged writes yet`;
+  }
   const choice = pick(s, false);
   return choice.kind === 'none' ? choice.missing : null;
 }

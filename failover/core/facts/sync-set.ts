@@ -3,6 +3,7 @@
 import type { FailureCode } from '../../contract/codes';
 import { seam } from '../../contract/seam';
 import { type Status, type SyncConfig, standbyWorkOf } from '../state/cluster';
+import { isReportReplica, preferCounted } from './reports';
 import type { Situation } from './situation';
 
 /** True when a commit waits for the same standbys under both. The terms in which they were recorded may differ. */
@@ -77,14 +78,28 @@ export function isReady(s: Situation, node: string): boolean {
   return seen?.state === 'streaming';
 }
 
+/**
+ * True when a standby may be added to the sync configuration. A report replica is never added. A node that was one until
+ * now first replays without delay again (S16).
+ */
+function mayBeAdded(s: Situation, node: string): boolean {
+  const target = s.target(node);
+  const replaysLate = target?.kind === 'follow' && target.lateReplay === true;
+  return !isReportReplica(s, node) && !replaysLate && isReady(s, node);
+}
+
 /** The sync configuration that the serving leader should get; null when the ordered one is right. */
 export function wantedConfig(s: Situation, grow: boolean): SyncConfig | null {
   const { ordered } = s;
   const { leader } = s.state;
   if (ordered === undefined || leader === null) return null;
   if (s.policy.syncMode === 'asynchronous') return ordered.k === 0 ? null : aloneConfig(leader, s.state.term);
-  const stay = ordered.members.filter((m) => !isGone(s, m));
-  const ready = grow ? s.names.filter((n) => !stay.includes(n) && isReady(s, n)) : [];
+  // A report replica that is counted, because it was none before, stays until another standby is counted beside it.
+  const stay = preferCounted(
+    s,
+    ordered.members.filter((m) => !isGone(s, m)),
+  );
+  const ready = grow ? s.names.filter((n) => !stay.includes(n) && mayBeAdded(s, n)) : [];
   const members = [...stay, ...ready];
   // With `block` the last counted members stay recorded, so writes wait until one of them is back.
   if (members.length === 0 && ordered.k > 0 && s.policy.onNoReplica === 'block') {
@@ -111,7 +126,7 @@ export function loneConfig(s: Situation, leader: string): SyncConfig {
  */
 function blockConfig(s: Situation, leader: string): SyncConfig {
   const others = s.names.filter((n) => n !== leader && s.isDeclared(n));
-  return configOf(s, leader, others, 1);
+  return configOf(s, leader, preferCounted(s, others, leader), 1);
 }
 
 /**

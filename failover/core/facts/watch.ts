@@ -8,6 +8,7 @@ import { seam } from '../../contract/seam';
 import { type ClusterState, planOf, serves, switchoverOf } from '../state/cluster';
 import type { Watch } from '../state/observation';
 import { isLost, leaderHealth } from './health';
+import { unfitSince } from './readers';
 import { switchoverTarget } from './readiness';
 import type { Situation } from './situation';
 
@@ -27,6 +28,7 @@ export function newWatch(nowMs: number): Watch {
     preferredLedSinceMs: null,
     waitsSinceMs: null,
     leaderDownSinceMs: null,
+    unfitSinceMs: {},
   };
 }
 
@@ -47,6 +49,7 @@ export function nextWatch(s: Situation): Watch {
     preferredLedSinceMs: leads ? seenSince(before.preferredLedSinceMs) : null,
     waitsSinceMs: waits(s) ? (before.waitsSinceMs ?? nowMs) : null,
     leaderDownSinceMs: isDown(s) ? (before.leaderDownSinceMs ?? nowMs) : null,
+    unfitSinceMs: unfitSince(s),
   };
 }
 

@@ -10,6 +10,7 @@ import type { SettingsStatus } from '../../contract/messages';
 import { canLeadAgain } from '../facts/candidates';
 import { holdOf } from '../facts/hold';
 import { clusterTrouble, isCounted, STOP_LIMIT_MS, switchoverTarget } from '../facts/readiness';
+import { isReportReplica } from '../facts/reports';
 import type { Situation } from '../facts/situation';
 import { isReady, wantedConfig } from '../facts/sync-set';
 import { list } from '../facts/view';
@@ -130,7 +131,7 @@ function stepNow(s: Situation): Step | null {
   for (const node of others) {
     const settings = settingsOf(s, node);
     if (settings === null || settings.refused !== null) return null;
-    if (!isReady(s, node) || !isCounted(s, node)) return null;
+    if (!isReady(s, node) || !(isCounted(s, node) || isReportReplica(s, node))) return null;
   }
   const standby = others.find((n) => settingsOf(s, n)?.restart !== 'none');
   if (standby !== undefined) return { kind: 'standby', node: standby };

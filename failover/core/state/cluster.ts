@@ -222,8 +222,11 @@ export type WriteRoute =
 /** What the loop has to do. Each action is idempotent, and every cycle lists it again until it is done. */
 export type Action =
   | { kind: 'route-write'; route: WriteRoute }
-  /** The nodes that serve reads, in any order. HAProxy ends the read sessions of every other node (S13). */
-  | { kind: 'route-read'; nodes: string[] }
+  /**
+   * The nodes that serve reads, in any order, and those that get no new read session while theirs go on. HAProxy ends
+   * the read sessions of every other node (S13).
+   */
+  | { kind: 'route-read'; nodes: string[]; stay: string[] }
   | { kind: 'order'; node: string; order: GivenOrder }
   /** Make one quick connect to the node's PostgreSQL, with a time limit of its own. */
   | { kind: 'probe'; node: string }

@@ -99,6 +99,8 @@ export interface Watch {
   waitsSinceMs: number | null;
   /** Since when the leader should serve but its keeper reports that PostgreSQL is no primary; null while it is one. */
   leaderDownSinceMs: number | null;
+  /** By name: since when the node is not fit for new readers; see readers.ts. */
+  unfitSinceMs: Record<string, number>;
 }
 
 /** Everything that the monitor sees at one moment. */

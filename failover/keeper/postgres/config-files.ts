@@ -129,9 +129,9 @@ export const VERSION_NAME = 'failover.configuration';
  */
 export function renderFailoverConf(place: NodeOfConf, config: ServerConfig, version = 0, blind = false): string {
   const { node } = place;
-  const { upstream, syncNames } = config;
+  const { upstream, syncNames, lateReplay = false } = config;
   return Mustache.render(template('failover.conf'), {
-    ...{ hasUpstream: upstream !== null, blind, versionName: VERSION_NAME },
+    ...{ hasUpstream: upstream !== null, blind, lateReplay, versionName: VERSION_NAME },
     conninfo: quoted(upstream === null ? '' : conninfo(place, upstream.address, node)),
     slot: quoted(upstream === null ? '' : slotName(node)),
     syncNames: quoted(syncNames),

@@ -41,8 +41,19 @@ FROM (SELECT round(extract(epoch FROM clock_timestamp() - min(a.xact_start)) * 1
     FROM pg_stat_get_activity(NULL) a
     WHERE a.backend_type = 'client backend' AND a.xact_start < clock_timestamp() - interval '1 s') old`;
 
+// Age of the oldest transaction of a client, if it is older than a second, ms.
+const OLD_MS = `(SELECT round(extract(epoch FROM clock_timestamp() - min(a.xact_start)) * 1000)::float8
+    FROM pg_stat_get_activity(NULL) a
+    WHERE a.backend_type = 'client backend' AND a.xact_start < clock_timestamp() - interval '1 s')`;
+
 type LeaderFields = 'timeline' | 'flushLsn' | 'standbys' | 'oldTransactionMs' | 'oldTransactions';
-type StandbyFields = 'inRecovery' | 'receiveLsn' | 'replayLsn' | 'receiverRuns' | 'heartbeatSeenAgeMs';
+type StandbyFields =
+  | 'inRecovery'
+  | 'receiveLsn'
+  | 'replayLsn'
+  | 'receiverRuns'
+  | 'heartbeatSeenAgeMs'
+  | 'oldTransactionMs';
 interface StandbyRow extends Pick<SqlView, StandbyFields> {
   receiver: string | null;
   host: string | null;
@@ -65,7 +76,8 @@ SELECT ${beat} AS beat, current_database() AS database, pg_is_in_recovery() AS "
   r.status IS NOT NULL OR EXISTS (SELECT FROM pg_stat_get_activity(NULL) a WHERE a.backend_type = 'walreceiver')
     AS "receiverRuns",
   greatest(0, round(extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) * 1000))::float8
-    AS "heartbeatSeenAgeMs"
+    AS "heartbeatSeenAgeMs",
+  ${OLD_MS} AS "oldTransactionMs"
 FROM (VALUES (1)) one (n)
   LEFT JOIN LATERAL (SELECT * FROM pg_stat_get_wal_receiver() WHERE pid IS NOT NULL) r ON true
   LEFT JOIN LATERAL (SELECT pid, wait_event FROM pg_stat_get_activity($1::int) WHERE backend_type = 'startup' LIMIT 1) s ON true`;

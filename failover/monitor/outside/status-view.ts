@@ -3,6 +3,7 @@ import type { ClusterStatus, Failover, NodeStatus, Sample } from '../../contract
 import { lsnDistance } from '../../contract/lsn';
 import type { SettingsStatus, Status } from '../../contract/messages';
 import { isUnreached } from '../../core/facts/haproxy';
+import { isReportReplica } from '../../core/facts/reports';
 import type { Situation } from '../../core/facts/situation';
 import { ifLeaderDied } from '../../core/forecast';
 import { type ClusterState, type Decision, serves, type Target } from '../../core/state/cluster';
@@ -98,6 +99,8 @@ function nodeStatus(s: Situation, name: string, wallMs: number): NodeStatus {
     lagBytes,
     lagSeconds: isLeader ? null : lagSecondsOf(postgres?.heartbeatSeenAgeMs ?? null, lagBytes),
     sync: syncOf(s.state, name),
+    reports: isReportReplica(s, name),
+    oldReadSeconds: secondsOf(postgres?.oldReadMs ?? null),
     streamingFrom: postgres?.streamingFrom ?? null,
     connected: view.connected,
     since: iso(wallMs - (s.nowMs - view.changedAtMs)),
@@ -133,7 +136,12 @@ function lagBytesOf(s: Situation, name: string): number | null {
  */
 function lagSecondsOf(heartbeatAgeMs: number | null, lagBytes: number | null): number | null {
   if (lagBytes === 0) return 0;
-  return heartbeatAgeMs === null ? null : Math.round(heartbeatAgeMs / 100) / 10;
+  return secondsOf(heartbeatAgeMs);
+}
+
+/** Rounded to 0.1 s. */
+function secondsOf(ms: number | null): number | null {
+  return ms === null ? null : Math.round(ms / 100) / 10;
 }
 
 function roleOf(s: Situation, name: string): NodeStatus['role'] {
@@ -198,7 +206,11 @@ export function describe(target: Target | undefined): string {
     case 'wait':
       return `wait: ${target.reason}`;
     case 'follow':
-      return `follow ${target.leader} (${target.method}${target.restart === true ? ', restart' : ''})`;
+      return `follow ${target.leader} (${[
+        target.method,
+        ...(target.restart === true ? ['restart'] : []),
+        ...(target.lateReplay === true ? ['readers may delay replay'] : []),
+      ].join(', ')})`;
     case 'lead':
       return target.sync.k === 0
         ? 'lead, alone'

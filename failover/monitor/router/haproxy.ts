@@ -89,11 +89,11 @@ export class Haproxy implements Router {
     this.poke();
   }
 
-  read(addresses: readonly string[]): void {
+  read(open: readonly string[], stay: readonly string[] = []): void {
     const { wish } = this;
-    const sorted = [...addresses].sort();
-    if (wish.read !== null && sorted.join() === wish.read.join()) return;
-    wish.read = sorted;
+    const read = { open: [...open].sort(), stay: [...stay].sort() };
+    if (JSON.stringify(wish.read) === JSON.stringify(read)) return;
+    wish.read = read;
     wish.readSettled = false;
     this.poke();
   }
@@ -193,7 +193,8 @@ export class Haproxy implements Router {
       ...this.sweep.commands(this.wish),
       ...this.places.commands(this.workers.looks, this.ports.clock.nowMs()),
       ...this.slotCommands('write', write && (write.slot === null ? [] : [write.slot])),
-      ...this.slotCommands('read', read),
+      // A slot whose sessions stay is closed like any other, as on the write port (S19): it gets no new session.
+      ...this.slotCommands('read', read?.open ?? null),
       // HAProxy makes its own health checks on all declared nodes.
       ...this.slotCommands('reach', this.addresses),
     ];
@@ -280,7 +281,7 @@ export class Haproxy implements Router {
     const { wish } = this;
     if (wish.read === null) return this.current.read;
     const open = openSlots(this.workers.servers, 'read').map((row) => row.address);
-    const right = [...open].sort().join() === wish.read.join();
+    const right = [...open].sort().join() === wish.read.open.join();
     const left = this.workers.looks.some(({ servers, loads }) =>
       servers.some((row) => row.backend === 'read' && wish.mustGo(row) && loadOf(loads, row)?.sessions !== 0),
     );

@@ -11,8 +11,11 @@ export class Wish {
      * nothing is wanted.
      */
     public write: { slot: string | null; keep: string | null } | null = null,
-    /** The wanted addresses of the read slots, sorted; null when nothing is wanted. */
-    public read: readonly string[] | null = null,
+    /**
+     * The wanted addresses of the read slots, sorted, and the addresses whose slots are closed while their sessions stay.
+     * Null when nothing is wanted.
+     */
+    public read: { open: readonly string[]; stay: readonly string[] } | null = null,
     /** True when the read slots were seen right, without sessions that have to go. */
     public readSettled = false,
   ) {}
@@ -40,12 +43,13 @@ export class Wish {
 
   /**
    * True when the sessions of this slot have to go: on the write port those that are not kept, on the read port those
-   * on addresses that are not wanted.
+   * on addresses that are neither wanted nor may stay.
    */
   mustGo(slot: ServerState): boolean {
     if (!isSlot(slot)) return false;
     if (slot.backend === 'write') return this.write !== null && slot.address !== this.write.keep;
-    return slot.backend === 'read' && this.read !== null && !this.read.includes(slot.address);
+    if (slot.backend !== 'read' || this.read === null) return false;
+    return !this.read.open.includes(slot.address) && !this.read.stay.includes(slot.address);
   }
 
   /**
