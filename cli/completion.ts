@@ -18,7 +18,10 @@ function known(program: Command): Known[] {
     .map((command) => ({
       name: command.name(),
       description: command.description(),
-      options: command.options.map((option) => option.long ?? '').filter((long) => long !== ''),
+      options: [
+        ...command.commands.map((one) => one.name()),
+        ...[command, ...command.commands].flatMap((one) => one.options.map((option) => option.long ?? '')),
+      ].filter((word, at, all) => word !== '' && all.indexOf(word) === at),
     }));
 }
 

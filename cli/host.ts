@@ -5,6 +5,7 @@ import { bashCompletion, NODES_COMMAND, zshCompletion } from './completion';
 import type { Io } from './io';
 import { command, type Ended } from './program';
 import { type PsqlOptions, psql } from './psql';
+import { roleCommands } from './role-program';
 
 const TOKEN = `psql ends with psql's own code.
 
@@ -33,6 +34,7 @@ export function hostCommands(program: Command, io: Io, ended: Ended): void {
       const own = node?.startsWith('-') === true;
       ended(await psql(io, own ? undefined : node, own && node !== undefined ? [node, ...args] : args, options));
     });
+  roleCommands(program, io, ended);
   program
     .command('completion')
     .description('completion for your shell, for example: eval "$(pgfailover completion bash)"')

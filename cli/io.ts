@@ -18,6 +18,8 @@ export interface Io {
   clear: (() => void) | null;
   /** Asks the person for confirmation; null: there is no person to ask. */
   confirm: ((question: string) => Promise<boolean>) | null;
+  /** All of stdin, up to {@link INPUT_BYTES_MAX}. */
+  input: () => Promise<string>;
   sleep: (ms: number) => Promise<void>;
   /** Aborted to end a command that runs until it is stopped. */
   stopped: AbortSignal;
@@ -29,6 +31,8 @@ export interface Io {
   run: Run;
 }
 
+/** What is beyond it is not read. */
+const INPUT_BYTES_MAX = 65_536;
 const CLEAR = '\x1b[H\x1b[2J';
 
 /** The real terminal, for the stacks that `target` finds. */
@@ -39,6 +43,7 @@ export function terminalIo({ stack, target }: Pick<Io, 'stack' | 'target'>): Io 
     paint,
     clear: isLive(process.stdout) ? () => process.stdout.write(CLEAR) : null,
     confirm: process.stdin.isTTY === true ? ask : null,
+    input,
     sleep: (ms) => sleep(ms),
     // Ctrl-C ends the whole process (scripts/lib/command.ts).
     stopped: new AbortController().signal,
@@ -46,6 +51,17 @@ export function terminalIo({ stack, target }: Pick<Io, 'stack' | 'target'>): Io 
     foreground: (command, args, env) => runForeground(command, args, { cwd: process.cwd(), env }),
     run,
   };
+}
+
+async function input(): Promise<string> {
+  const pieces: Buffer[] = [];
+  let bytes = 0;
+  for await (const piece of process.stdin) {
+    pieces.push(Buffer.from(piece));
+    bytes += pieces.at(-1)?.length ?? 0;
+    if (bytes > INPUT_BYTES_MAX) break;
+  }
+  return Buffer.concat(pieces).toString();
 }
 
 /** Asks on stderr, so that stdout contains only data. */

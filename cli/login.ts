@@ -7,9 +7,9 @@ import type { Target } from './target';
 
 const LOGIN_MS = 6_000;
 
-/** Logs in like any client. */
-export async function logIn(target: Target): Promise<LoginFact> {
-  const password = await target.password().catch((error: unknown) => error);
+/** Logs in like any client, with the program's password or another one. */
+export async function logIn(target: Target, other?: string): Promise<LoginFact> {
+  const password = other ?? (await target.password().catch((error: unknown) => error));
   if (typeof password !== 'string') return { kind: 'no-password', message: messageOf(password) };
   const begin = performance.now();
   const client = new Client({

@@ -64,9 +64,15 @@ export function makeProgram(io: Io, ended: Ended, more: More): Command {
   return program;
 }
 
-/** Adds a command for one of the stacks. Without a description help does not show it. */
-export function command(program: Command, { stack }: Io, usage: string, description: string | null): Command {
-  const added = program.command(usage, { hidden: description === null }).description(description ?? '');
+/** Adds a command for one of the stacks. Without a description help does not show it. `isDefault`: of its group. */
+export function command(
+  program: Command,
+  { stack }: Io,
+  usage: string,
+  description: string | null,
+  isDefault = false,
+): Command {
+  const added = program.command(usage, { hidden: description === null, isDefault }).description(description ?? '');
   if (stack === null) return added;
   return added.addOption(new Option('-s, --stack <name>', 'the stack').default(stack).env(STACK_VARIABLE));
 }

@@ -13,21 +13,35 @@ const REFUSED =
   /FATAL: +(role "[^"]*" (does not exist|is not permitted to log in)|permission denied to set parameter|no pg_hba\.conf entry|\w+ authentication failed)/;
 
 /** Runs a program to its end, without a terminal. */
-export type Run = (command: string, args: readonly string[], options: { deadlineMs: number }) => Promise<RunResult>;
+export type Run = (
+  command: string,
+  args: readonly string[],
+  options: { deadlineMs: number; input?: string },
+) => Promise<RunResult>;
+
+/** Statements for psql's stdin, and settings of their session that are added to the usual ones. */
+export interface Script {
+  input: string;
+  settings: Readonly<Record<string, string>>;
+}
 
 /**
  * Runs psql in a node, independent of settings and login triggers, as `postgres` or, if the server refuses that, as the
- * keeper's role. `deadlineMs`: limit of each of the two attempts.
+ * keeper's role. `deadlineMs`: limit of each of the two attempts. `script`: statements for its stdin.
  */
 export async function asSuperuser(
   run: Run,
   node: string,
   args: readonly string[],
   deadlineMs: number,
+  script?: Script,
 ): Promise<RunResult> {
   const as = (role: string) => {
-    const env = ['--env', `PGOPTIONS=${sessionOptions('superuser')}`];
-    return run('docker', ['exec', ...env, node, 'psql', '--no-psqlrc', '-U', role, ...args], { deadlineMs });
+    const env = ['--env', `PGOPTIONS=${sessionOptions('superuser', script?.settings)}`];
+    const input = script === undefined ? {} : { input: script.input };
+    const stdin = script === undefined ? [] : ['-i'];
+    const command = ['exec', ...stdin, ...env, node, 'psql', '--no-psqlrc', '-U', role, ...args];
+    return run('docker', command, { deadlineMs, ...input });
   };
   const usual = await as(USUAL_ROLE);
   if (!isRefused(usual)) return usual;

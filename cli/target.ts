@@ -5,7 +5,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { messageOf } from '../failover/contract/errors';
-import { run } from '../scripts/lib/exec';
+import { run, runOk } from '../scripts/lib/exec';
 import { PATHS } from '../scripts/lib/paths';
 import { readStack, type StackInfo } from '../scripts/lib/stack';
 import { nearest } from '../stack/config-values';
@@ -31,6 +31,8 @@ export interface Target {
   token: () => Promise<string>;
   /** The database owner's password, from the same secret outputs. */
   password: () => Promise<string>;
+  /** Stores another password of that role in the stack's config; absent where there is none. */
+  setPassword?: (password: string) => Promise<void>;
 }
 
 /**
@@ -53,6 +55,7 @@ export function targetOf(stack: string, env: NodeJS.ProcessEnv = process.env): T
     monitorUrl: (env[URL_VARIABLE] ?? `http://${host}:${info.value('monitorPort', '8008')}`).replace(/\/+$/, ''),
     token: async () => env[TOKEN_VARIABLE] ?? secret('adminToken'),
     password: () => secret('databasePassword'),
+    setPassword: (password) => storePassword(stack, password),
   };
 }
 
@@ -87,6 +90,15 @@ function secretOutputs(stack: string): (name: string) => Promise<string> {
     if (typeof value === 'string' && value !== '') return value;
     throw new Failed(EXIT.token, `Stack ${stack} has no output ${name}: is it up? npm run up -- --stack ${stack}`);
   };
+}
+
+/** Through stdin, because every user can read arguments. */
+async function storePassword(stack: string, password: string): Promise<void> {
+  const { setUp } = await import('../scripts/lib/setup.js');
+  const ready = await setUp(stack, 'state', { silent: true });
+  const args = ['config', 'set', '--secret', 'databasePassword', '--stack', stack, '--non-interactive'];
+  const options = { cwd: PATHS.root, env: ready.env, deadlineMs: OUTPUTS_MS, input: password };
+  await runOk(ready.cli.command, args, options);
 }
 
 async function readOutputs(stack: string): Promise<Record<string, unknown>> {

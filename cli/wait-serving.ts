@@ -14,6 +14,8 @@ const POLL_MS = 200;
 /** Code of the events that tell how far a node's copy, or its replay before it streams, is. */
 const PROGRESS = 'COPY_PROGRESS';
 
+const BY_SQL = 'if its password was changed by SQL: npm run failover -- password';
+
 type Seen = Omit<ClusterStatus, 'events'>;
 
 /**
@@ -75,9 +77,10 @@ export async function waitServing(
     const reason = missing(status, left);
     if (reason !== null) return reason;
     const result = await login(target);
-    return result.kind === 'in'
-      ? null
-      : `${target.info.value('databaseUser', 'app')} cannot log in: ${oneLine(result.message)}`;
+    if (result.kind === 'in') return null;
+    const user = target.info.value('databaseUser', 'app');
+    const hint = result.kind === 'failed' && result.code === '28P01' ? ` (${BY_SQL})` : '';
+    return `${user} cannot log in: ${oneLine(result.message)}${hint}`;
   };
   await waitUntil(io, target, limitS, 'the cluster does not serve', look);
   io.out('the cluster serves');

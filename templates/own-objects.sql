@@ -1,7 +1,7 @@
 -- What the keeper checks and makes again inside PostgreSQL on a leader (mustache; read by furnish.ts). Each object has
 -- the place where it is checked and made (`anywhere`: any database; `home`: only the failover's own one), its name for
 -- people, and the condition that must be true. $1 and $2 are the password verifiers of the monitor's and the replication
--- role; t has the object ids. `make`: the statements that make it; `replace`: what has its name is dropped before that.
+-- role; $3 to $6 are those of `lacks`; t has the object ids. `make`: the statements that make it; `replace`: what has its name is dropped before that.
 -- The objects without statements are made by furnish.ts itself. They are made in this order.
 
 --- ids
@@ -10,11 +10,12 @@ SELECT (SELECT oid FROM pg_authid WHERE rolname = '{{{monitorRole}}}') AS monito
   (SELECT oid FROM pg_authid WHERE rolname = '{{{replicationRole}}}') AS replication,
   (SELECT oid FROM pg_authid WHERE rolname = '{{{keeperRole}}}') AS keeper,
   (SELECT oid FROM pg_database WHERE datname = '{{{home}}}') AS home, to_regnamespace('failover')::oid AS schema,
-  to_regclass('failover.canary')::oid AS canary, to_regclass('{{{beat}}}')::oid AS beat OFFSET 0
+  to_regclass('failover.canary')::oid AS canary, to_regclass('{{{beat}}}')::oid AS beat,
+  {{{applied}}} AS applied, (SELECT rolpassword FROM pg_authid WHERE rolname = $3::text::name) AS stored OFFSET 0
 
 --- lacks
 -- What was made at bootstrap belongs to people: it is told, and not made again. $3 is the application's role, $4 its
--- database; null: there are none yet.
+-- database; null: there are none yet. $6 is the verifier of the role's password in the program, $5 the verifier's digest.
 CASE WHEN $3::text IS NULL THEN NULL
 WHEN NOT EXISTS (SELECT FROM pg_authid WHERE rolname = $3::text::name AND rolcanlogin AND rolconnlimit <> 0
     AND (rolvaliduntil IS NULL OR rolvaliduntil > now()))
@@ -22,7 +23,13 @@ WHEN NOT EXISTS (SELECT FROM pg_authid WHERE rolname = $3::text::name AND rolcan
 WHEN NOT EXISTS (SELECT FROM pg_database WHERE datname = $4::text::name AND datallowconn AND datconnlimit NOT IN (0, -2))
   THEN format('no client can enter the database %I: a person renamed, dropped or closed it', $4::text)
 WHEN NOT has_database_privilege($3::text::name, $4::text::name, 'CONNECT')
-  THEN format('%I may not enter the database %I: a person revoked CONNECT', $3::text, $4::text) END
+  THEN format('%I may not enter the database %I: a person revoked CONNECT', $3::text, $4::text)
+WHEN EXISTS ({{{withBarred}}} SELECT FROM pg_authid r JOIN barred USING (oid) WHERE rolname = $3::text::name)
+  THEN format('no client can log in as %I: a person gave it the rights of a superuser, of REPLICATION or of the failover',
+    $3::text)
+WHEN t.applied = $5::text AND t.stored IS DISTINCT FROM $6::text
+  THEN format('the password of %I was changed by SQL, and the program has another one: npm run failover -- password',
+    $3::text) END
 
 --- object anywhere: role {{{keeperRole}}}
 EXISTS (SELECT FROM pg_authid WHERE oid = t.keeper AND rolcanlogin AND rolsuper)
@@ -34,6 +41,11 @@ EXISTS (SELECT FROM pg_authid WHERE oid = t.monitor AND rolcanlogin AND rolinher
 --- object anywhere: role {{{replicationRole}}}
 EXISTS (SELECT FROM pg_authid WHERE oid = t.replication AND rolcanlogin AND rolinherit AND rolconnlimit = -1
   AND (rolvaliduntil IS NULL OR rolvaliduntil = 'infinity') AND rolreplication AND rolpassword = $2::text)
+
+--- object anywhere: {{{password}}}
+-- The program's password is put in force when it has changed, and stays as SQL changed it otherwise.
+$5::text IS NULL OR t.applied IS NOT DISTINCT FROM $5::text
+  OR NOT EXISTS (SELECT FROM pg_authid WHERE rolname = $3::text::name)
 
 --- object anywhere: database {{{home}}}
 -- A lower connection limit might lock out the monitor or a standby.

@@ -104,7 +104,9 @@ export const DatabaseFact = z.object({
   /** A person paused replay (`pg_wal_replay_pause`). */
   replayPaused: z.boolean(),
   /** Why clients cannot use the application's role and database; null: they can. */
-  barred: z.enum(['role missing', 'role closed', 'database missing', 'database closed']).nullable(),
+  barred: z.enum(['role missing', 'role closed', 'role barred', 'database missing', 'database closed']).nullable(),
+  /** The application's role has another password than the program put in force last. */
+  passwordBySql: z.boolean(),
   /** Settings of `synchronous_commit` for roles and databases that do not wait for a standby's disk. */
   commitSettings: z.array(LoweredFact),
   /**

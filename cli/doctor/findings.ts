@@ -279,9 +279,10 @@ const LOGIN = first(
     const isExplained = haproxy === undefined || !haproxy.answers || haproxy.write === null || isFull(facts);
     const isNews = !isExplained && monitor.cluster?.serving !== false;
     const leader = monitor.cluster?.leader ?? '<leader>';
-    const barred = facts.nodes.find(({ name }) => name === leader)?.database?.barred ?? null;
+    const asked = facts.nodes.find(({ name }) => name === leader)?.database;
+    const { barred, passwordBySql: bySql } = asked ?? { barred: null, passwordBySql: false };
     const { user, database } = facts.application;
-    const names = { name: 'write port', leader, user: quoted(user), database: quoted(database), barred };
+    const names = { name: 'write port', leader, user: quoted(user), database: quoted(database), barred, bySql };
     const none = { code: '', message: '', readOnly: false, standby: false, waiting: '' };
     return [{ ...none, ...login, ...names, isNews, sessions: haproxy?.sessions ?? 0 }];
   },
@@ -297,6 +298,13 @@ const LOGIN = first(
       when: ({ barred }) => barred === 'role closed',
       sentence: 'No client gets in: a person forbade the role {user} to log in.',
       next: "npm run failover -- psql {leader}, then: ALTER ROLE {user} LOGIN CONNECTION LIMIT -1 VALID UNTIL 'infinity'",
+    }),
+    error('ROLE_BARRED', {
+      about: '{user}',
+      when: ({ barred }) => barred === 'role barred',
+      sentence:
+        'No client gets in: a person gave the role {user} the rights of a superuser, of REPLICATION or of the failover.',
+      next: 'npm run failover -- psql {leader}, then: ALTER ROLE {user} NOSUPERUSER NOREPLICATION, and REVOKE … FROM {user} for each such role in \\drg',
     }),
     error('DATABASE_MISSING', {
       about: '{database}',
@@ -328,11 +336,18 @@ const LOGIN = first(
       sentence: 'The leader takes no writes: default_transaction_read_only is on for this server, database or role.',
       next: 'npm run failover -- psql {leader}, then: SET default_transaction_read_only = off; ALTER DATABASE … RESET default_transaction_read_only (or ALTER ROLE …, ALTER SYSTEM …; \\drds shows where it is set)',
     }),
+    error('PASSWORD_BY_SQL', {
+      about: 'password',
+      when: ({ code, bySql }) => bySql && BAD_PASSWORD.includes(code),
+      sentence:
+        'The password of {user} was changed by SQL, and the program has another one: its clients do not get in.',
+      next: 'npm run failover -- password use-program sets the program’s again. To keep the one that SQL set: npm run failover -- password keep-database --password-stdin, then npm run up.',
+    }),
     error('PASSWORD_WRONG', {
       about: 'password',
       when: ({ code }) => BAD_PASSWORD.includes(code),
-      sentence: "PostgreSQL refuses the stack's password ({message}): a person changed the role by hand.",
-      next: 'Set the old password again: npm run failover -- psql {leader}, then \\password. To change it for good: pulumi config set --secret databasePassword, then npm run up.',
+      sentence: "PostgreSQL refuses the stack's password ({message}).",
+      next: 'npm run failover -- password use-program sets the program’s password again.',
     }),
     exhausted(({ code }) => code === TOO_MANY, 'PostgreSQL'),
     error('LOGIN_FAILED', {

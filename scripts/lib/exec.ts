@@ -20,6 +20,8 @@ export interface RunOptions {
   onLine?: (line: string) => void;
   /** A file that gets all output as well. */
   logFile?: string;
+  /** Text for the program's stdin. Without it, stdin is empty. */
+  input?: string;
   /** Ends the program early, for example because another step failed. */
   signal?: AbortSignal;
 }
@@ -71,9 +73,12 @@ export function run(command: string, args: readonly string[], options: RunOption
   const child = spawn(command, args, {
     cwd: options.cwd,
     env: options.env ?? process.env,
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: [options.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
     detached: true,
   });
+  // A program that ends without reading it all breaks the pipe. Its exit code says more.
+  child.stdin?.on('error', () => undefined);
+  child.stdin?.end(options.input);
   return follow(child, options);
 }
 

@@ -23,6 +23,9 @@ export interface Setting {
   config?: Record<string, string>;
   /** Answers programs that are run without a terminal; absent: all of them fail. */
   run?: Run;
+  /** What is on stdin. */
+  input?: string;
+  setPassword?: Target['setPassword'];
   /** Called at each wait of a command that goes on; returns false when the person ends it. */
   goOn?: () => boolean;
 }
@@ -50,6 +53,7 @@ export function fakeIo(url: string, setting: Setting = {}): { io: Io; said: Said
             said.questions.push(question);
             return yes;
           },
+    input: async () => setting.input ?? '',
     sleep: async () => {
       if (setting.goOn?.() !== true) stop.abort();
     },
@@ -65,7 +69,7 @@ export function fakeIo(url: string, setting: Setting = {}): { io: Io; said: Said
   return { io, said };
 }
 
-function target(stack: string, url: string, { token = TOKEN, config = {} }: Setting): Target {
+function target(stack: string, url: string, { token = TOKEN, config = {}, setPassword }: Setting): Target {
   const value = (key: string, fallback: string) => config[key] ?? fallback;
   return {
     stack,
@@ -75,5 +79,6 @@ function target(stack: string, url: string, { token = TOKEN, config = {} }: Sett
     host: '127.0.0.1',
     token: async () => token,
     password: async () => 'the-password',
+    setPassword,
   };
 }

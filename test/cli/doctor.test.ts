@@ -39,7 +39,14 @@ function slotOf(peer: string, different: Partial<Database['slots'][number]> = {}
 }
 
 function databaseOf(peer: string, standby: boolean): Database {
-  const none = { archive: null, barred: null, replayPaused: false, commitSettings: [], holders: [] };
+  const none = {
+    archive: null,
+    barred: null,
+    passwordBySql: false,
+    replayPaused: false,
+    commitSettings: [],
+    holders: [],
+  };
   const oldest = { database: 'app', transactions: 200_000_000 };
   return { standby, connections: 3, room: 97, slots: [slotOf(peer)], oldest, ...none };
 }
@@ -167,6 +174,8 @@ const SHOWN: readonly (readonly [FindingCode, Change])[] = [
   ['LOGIN_FAILED', { all: { login: { kind: 'failed', code: '08006', message: 'it broke' } } }],
   ['ROLE_MISSING', { leader: { barred: 'role missing' }, all: { login: REFUSED } }],
   ['ROLE_CLOSED', { leader: { barred: 'role closed' }, all: { login: REFUSED } }],
+  ['ROLE_BARRED', { leader: { barred: 'role barred' }, all: { login: REFUSED } }],
+  ['PASSWORD_BY_SQL', { leader: { passwordBySql: true }, all: { login: { ...REFUSED, code: '28P01' } } }],
   ['DATABASE_MISSING', { leader: { barred: 'database missing' }, all: { login: REFUSED } }],
   ['DATABASE_CLOSED', { leader: { barred: 'database closed' }, all: { login: REFUSED } }],
   ['BACKEND_REFUSES', { all: { backend: { code: 'database_changed', detail: 'UndefinedTable 42P01' } } }],

@@ -37,7 +37,7 @@ it('says each reason once, until the cluster serves and its owner can log in', a
   expect(said.out).toEqual([
     expect.stringMatching(/^waiting: .*the monitor is starting$/),
     expect.stringMatching(/^waiting: .*postgres-primary reads its settings/),
-    'waiting: app cannot log in: no such\\x1b[2J | password',
+    'waiting: app cannot log in: no such\\x1b[2J | password (if its password was changed by SQL: npm run failover -- password)',
     'the cluster serves',
   ]);
 });

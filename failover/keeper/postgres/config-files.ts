@@ -5,6 +5,7 @@ import { KEEPER_ROLE, MONITOR_ROLE, REPLICATION_ROLE, slotName } from '../../con
 import { STREAM_OPTIONS } from '../../contract/session-settings';
 import type { ServerConfig } from '../ports';
 import type { Place } from './place';
+import { ROLES_FILE } from './role-list';
 import { template } from './template';
 
 type NodeOfConf = Pick<Place, 'node' | 'port' | 'passfile'>;
@@ -73,12 +74,11 @@ function numbersIn(text: string): ReadonlyMap<string, number> {
 }
 
 export function renderPgHba(settings: NodeSettings): string {
-  const { haproxyAddress, monitorAddress, nodes, databaseUser } = settings;
+  const { haproxyAddress, monitorAddress, nodes } = settings;
   return Mustache.render(template('pg_hba.conf'), {
     ...{ haproxyAddress, monitorAddress, nodes },
     ...{ monitorRole: MONITOR_ROLE, keeperRole: KEEPER_ROLE, keeperMap: KEEPER_MAP, replicationRole: REPLICATION_ROLE },
-    // The quotes remove the special meaning of words like `all`.
-    databaseUser: `"${databaseUser.replaceAll('"', '""')}"`,
+    rolesFile: ROLES_FILE,
   });
 }
 

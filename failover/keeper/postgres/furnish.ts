@@ -8,11 +8,13 @@
  * it: in the middle of an upgrade, a keeper of the earlier version that takes the lead needs it.
  */
 
+import { createHash } from 'node:crypto';
 import Mustache from 'mustache';
 import { messageOf } from '../../contract/errors';
 import type { NodeSettings } from '../../contract/messages';
 import { KEEPER_ROLE, MONITOR_ROLE, REPLICATION_ROLE } from '../../contract/naming';
 import { derivedPassword } from '../../contract/proof';
+import { APPLIED_PASSWORD, WITH_BARRED } from '../../contract/role-sql';
 import { KEY_ITERATIONS, newVerifier } from '../../contract/scram';
 import { GRANTED_SETTINGS } from '../../contract/session-settings';
 import { KeeperError } from '../ports';
@@ -40,6 +42,7 @@ const COMMON_FUNCTIONS = ['current_setting(text)', 'pg_is_in_recovery()', 'now()
 /** Objects that their own functions make, because this takes more than one fixed statement. */
 const [KEEPER, MONITOR, REPLICATION] = [KEEPER_ROLE, MONITOR_ROLE, REPLICATION_ROLE].map((role) => `role ${role}`);
 const DATABASE = `database ${HOME}`;
+const PASSWORD = 'password of the application’s role';
 
 /** One object of templates/own-objects.sql. */
 interface OwnObject {
@@ -62,6 +65,7 @@ function readOwnObjects() {
   const text = Mustache.render(template('own-objects.sql'), {
     ...{ keeperRole: KEEPER_ROLE, monitorRole: MONITOR_ROLE, replicationRole: REPLICATION_ROLE },
     ...{ home: HOME, beat: BEAT_SEQUENCE, beatMax: BEAT_MAX * 2 },
+    ...{ password: PASSWORD, applied: APPLIED_PASSWORD, withBarred: WITH_BARRED },
     ...{ grantedSettings: GRANTED_SETTINGS, rewindFunctions: REWIND_FUNCTIONS },
     commonFunctions: COMMON_FUNCTIONS.map((name) => `pg_catalog.${name}`),
   });
@@ -83,8 +87,8 @@ export class Furnishing {
   /** Stored verifiers that are known to match the roles' passwords, by role. */
   private readonly verifiers = new Map<string, string>();
   private readonly own = readOwnObjects();
-  /** The role and the database of the application; null: no settings came yet. */
-  private names: readonly (string | null)[] = [null, null];
+  /** The application's role and database, and its login as the program wants it; null: no settings came yet. */
+  private application: Application | null = null;
   /** Why clients cannot use them, as it was told last; null: they can. */
   private lacks: string | null = null;
 
@@ -100,14 +104,17 @@ export class Furnishing {
    * drop them. Throws PostgreSQL's error.
    */
   async furnish(settings: NodeSettings, isNew: boolean): Promise<void> {
+    const application = applicationOf(settings);
+    if (!isNew) this.application = application;
     await within(this.sessions.home(LIMIT_MS, LOCK_MS), async (session) => {
       const missing = await this.missing(session);
       if (missing.length > 0) await this.repair(missing);
-      await ensureRole(session, settings.databaseUser, '', ownerLogin(settings), isNew);
+      if (isNew) await ensureRole(session, application.user, '', ownerLogin(settings));
       if (isNew) await this.ensureDatabase(session, settings);
+      if (application.verifier === null) await setOldPassword(session, settings);
     });
     if (isNew) await this.ensureTable(settings);
-    this.names = [settings.databaseUser, settings.databaseName];
+    this.application = application;
   }
 
   /**
@@ -119,7 +126,8 @@ export class Furnishing {
     const [name, text] = isHome ? ['at home', this.own.atHome] : ['elsewhere', this.own.elsewhere];
     const verifiers = [MONITOR_ROLE, REPLICATION_ROLE].map((role) => this.verifiers.get(role) ?? null);
     type Row = { missing: string[]; recovery: boolean; lacks: string | null };
-    const [row] = await session.ask<Row>(`missing ${name}`, text, [...verifiers, ...this.names]);
+    const { user = null, database = null, digest = null, verifier = null } = this.application ?? {};
+    const [row] = await session.ask<Row>(`missing ${name}`, text, [...verifiers, user, database, digest, verifier]);
     if (row === undefined || row.recovery) return [];
     if (row.lacks !== this.lacks) this.warning.text = row.lacks;
     this.lacks = row.lacks;
@@ -158,6 +166,7 @@ export class Furnishing {
     if (name === MONITOR) return this.ensureInternal(session, 'monitor');
     if (name === REPLICATION) return this.ensureInternal(session, 'replication');
     if (name === DATABASE) return ensureHome(session);
+    if (name === PASSWORD) return setPassword(session, this.application);
     // The SQL name is the last word of the name for people, as in `table failover.canary`.
     if (how === 'replace') await dropWhatever(session, name.split(' ').at(-1) ?? '');
     return session.query(statements);
@@ -191,6 +200,51 @@ export class Furnishing {
   }
 }
 
+/** The application's role and database. */
+interface Application {
+  user: string;
+  database: string;
+  /** The program's verifier of the role's password; null: the monitor is one of 0.1.0, which sends the password. */
+  verifier: string | null;
+  /** {@link APPLIED_PASSWORD} once this verifier was put in force. */
+  digest: string | null;
+}
+
+function applicationOf({ databaseUser: user, databaseName: database, databaseVerifier }: NodeSettings): Application {
+  if (databaseVerifier === undefined) return { user, database, verifier: null, digest: null };
+  const hash = createHash('sha256').update(databaseVerifier).digest('hex');
+  return { user, database, verifier: databaseVerifier, digest: `password sha256:${hash}` };
+}
+
+/**
+ * Puts the program's password in force, and notes that, in one transaction: a password that a person sets by SQL later
+ * stays until the program has another one. Resolves with false if the role had it already.
+ */
+async function setPassword(session: Session, application: Application | null): Promise<boolean> {
+  const { user = '', verifier = null, digest = null } = application ?? {};
+  if (verifier === null || digest === null) return false;
+  const stored = await storedOf(session, user);
+  if (stored === undefined) return false;
+  const set = stored === verifier ? '' : `ALTER ROLE ${identifier(user)} PASSWORD ${literal(verifier)};`;
+  await session.query(`${set} COMMENT ON ROLE ${KEEPER_ROLE} IS ${literal(digest)}`);
+  return set !== '';
+}
+
+/** Sets the password that a monitor of 0.1.0 sends. */
+async function setOldPassword(session: Session, settings: NodeSettings): Promise<void> {
+  const stored = await storedOf(session, settings.databaseUser);
+  const verifier = stored === undefined ? null : await ownerLogin(settings)(stored);
+  if (verifier === null) return;
+  await session.query(`ALTER ROLE ${identifier(settings.databaseUser)} PASSWORD ${literal(verifier)}`);
+}
+
+/** The verifier of a role's password; null: it has none; undefined: there is no such role. */
+async function storedOf(session: Session, role: string): Promise<string | null | undefined> {
+  const text = 'SELECT rolpassword AS stored FROM pg_authid WHERE rolname = $1';
+  const [row] = await session.query<{ stored: string | null }>(text, [role]);
+  return row?.stored;
+}
+
 /** The verifier that a role should get, or null when the stored one may stay. */
 type Login = (stored: string | null) => Promise<string | null>;
 
@@ -203,21 +257,17 @@ export function ownerLogin({ databaseVerifier: verifier, databasePassword: passw
 }
 
 /**
- * Creates the role unless it may not be made, or sets its attributes and, where `login` says so, its password. Resolves
- * with the verifier that the role has now, and whether the role was right already.
+ * Creates the role, or sets its attributes and, where `login` says so, its password. Resolves with the verifier that the
+ * role has now, and whether the role was right already.
  */
-async function ensureRole(session: Session, role: string, attributes: string, login: Login, mayMake = true) {
-  const [row] = await session.query<{ stored: string | null }>(
-    'SELECT rolpassword AS stored FROM pg_authid WHERE rolname = $1',
-    [role],
-  );
-  if (row === undefined && !mayMake) return { stored: null, wasRight: false };
-  const verifier = await login(row?.stored ?? null);
+async function ensureRole(session: Session, role: string, attributes: string, login: Login) {
+  const stored = await storedOf(session, role);
+  const verifier = await login(stored ?? null);
   const secret = verifier === null ? '' : ` PASSWORD ${literal(verifier)}`;
-  if (row === undefined) await session.query(`CREATE ROLE ${identifier(role)} LOGIN ${attributes}${secret}`);
+  if (stored === undefined) await session.query(`CREATE ROLE ${identifier(role)} LOGIN ${attributes}${secret}`);
   else if (attributes !== '' || verifier !== null)
     await session.query(`ALTER ROLE ${identifier(role)} LOGIN ${attributes}${secret}`);
-  return { stored: verifier ?? row?.stored ?? null, wasRight: row !== undefined && verifier === null };
+  return { stored: verifier ?? stored ?? null, wasRight: stored !== undefined && verifier === null };
 }
 
 /**

@@ -14,6 +14,7 @@ import { LOCKED_OUT, type OwnSessions, SQL_LIMIT_MS } from './own-sessions';
 import type { Place } from './place';
 import type { Postmaster } from './postmaster';
 import { Replication } from './replication';
+import type { RoleList } from './role-list';
 import type { Session } from './session';
 import { ask, type Finding } from './stream-check';
 import { StreamWatch } from './stream-watch';
@@ -42,6 +43,7 @@ interface ObserverParts {
   sessions: OwnSessions;
   files: Configuration;
   beats: Heartbeat;
+  roles: RoleList;
   warning: Warning;
 }
 
@@ -112,6 +114,8 @@ export class Observer {
       this.slots = await session.ask('slots', SLOTS);
     }
     await this.lookAtPause(session, sql);
+    // A standby's clients come only after its first look. A leader must not wait.
+    await this.parts.roles.look(session, sql.inRecovery);
     this.watch.seen(sql, this.upstream);
     const seen = {
       ...view,

@@ -1,6 +1,6 @@
 /** The real PostgreSQL of this container, as an implementation of the port `Postgres`. */
 import { setTimeout as delay } from 'node:timers/promises';
-import { messageOf } from '../../contract/errors';
+import { inBackground, messageOf } from '../../contract/errors';
 import { PORTS } from '../../contract/layout';
 import { linesTo } from '../../contract/log-line';
 import { printLsn } from '../../contract/lsn';
@@ -21,6 +21,7 @@ import { type Exit, Postmaster } from './postmaster';
 import { isConnecting, isUnnamed, noServerLeft, serverProcesses, waitingConnections } from './processes';
 import { promote } from './promotion';
 import { reach } from './rejoin';
+import { RoleList } from './role-list';
 import { ServerLog } from './server-log';
 import { ensureSlots, releaseRows } from './slots';
 import { mustHaveTablespaces } from './tablespaces';
@@ -61,6 +62,7 @@ export class Server implements Postgres {
   private readonly canary: Canary;
   private readonly furnishing: Furnishing;
   private readonly beats: Heartbeat;
+  private readonly roles: RoleList;
   /** The present life of the process, and its observer; null: PostgreSQL does not run. */
   private run: { postmaster: Postmaster; observer: Observer } | null = null;
   private pipes: readonly Pipe[] = [];
@@ -78,6 +80,8 @@ export class Server implements Postgres {
       progress: (text) => this.onProgress(text),
     });
     this.canary = new Canary(sessions);
+    const reload = () => this.run?.postmaster.signal('SIGHUP');
+    this.roles = new RoleList({ conf: place.conf, warning: this.warning, reload });
     this.furnishing = new Furnishing(sessions, place.clusterKey, this.warning);
     this.beats = new Heartbeat({
       open: (limitMs) => sessions.home(limitMs, BEAT_LOCK_MS),
@@ -120,7 +124,7 @@ export class Server implements Postgres {
 
   async start(ordered: ServerConfig, leads = false): Promise<void> {
     if (this.run !== null) return;
-    const { place, files, sessions, warning, log, data, beats } = this;
+    const { place, files, sessions, warning, log, data, beats, roles } = this;
     await noServerLeft(START_WAIT_MS);
     await data.removeLocks();
     await data.resumeCatchUp(ordered.upstream);
@@ -132,6 +136,7 @@ export class Server implements Postgres {
     const cleanLeader = view.control.clean && view.control.checkpointLsn !== null;
     warning.text = null;
     sessions.begin(config.settings.databaseName);
+    await roles.begin(config.settings.databaseUser);
     const blind = await files.writeForStart(config, floors, leads && cleanLeader, (words) => {
       warning.text = `PostgreSQL refuses postgresSettings, the former ones stay: ${words}`;
     });
@@ -145,7 +150,7 @@ export class Server implements Postgres {
       onExit: (exit) => this.gone(postmaster, exit),
     });
     const { systemId } = view;
-    const observer = new Observer({ place, systemId, postmaster, data, sessions, files, beats, warning });
+    const observer = new Observer({ place, systemId, postmaster, data, sessions, files, beats, roles, warning });
     observer.upstream = config.upstream;
     this.run = { postmaster, observer };
   }
@@ -196,7 +201,11 @@ export class Server implements Postgres {
     if (data.catchesUp) await data.endCatchUp(true);
     run.observer.promotes();
     const told = () => files.tunables.promoted();
-    return promote({ data: place.data, postmaster: run.postmaster, sessions, told, tell, signal });
+    const timeline = await promote({ data: place.data, postmaster: run.postmaster, sessions, told, tell, signal });
+    // A role may have been made a moment before. The promotion does not wait for it.
+    this.roles.soon();
+    inBackground(async () => this.roles.look(await sessions.common(), false));
+    return timeline;
   }
 
   async resumeReplay(): Promise<void> {
@@ -258,7 +267,13 @@ export class Server implements Postgres {
     });
   }
 
-  readonly furnish = (settings: NodeSettings, isNew: boolean) => this.furnishing.furnish(settings, isNew);
+  async furnish(settings: NodeSettings, isNew: boolean): Promise<void> {
+    await this.furnishing.furnish(settings, isNew);
+    if (!isNew) return;
+    // The application's first clients come at once.
+    this.roles.forget();
+    await this.roles.look(await this.sessions.common(), true);
+  }
 
   async mend(): Promise<string[]> {
     const missing = await this.furnishing.missing(await this.sessions.common());

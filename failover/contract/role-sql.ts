@@ -1,0 +1,35 @@
+/**
+ * SQL about roles that the keeper, the command line and doctor share. Every session that uses it has `pg_catalog` as its
+ * search path.
+ */
+import { KEEPER_ROLE, MONITOR_ROLE, REPLICATION_ROLE } from './naming';
+
+/** The failover's own roles, as a list of SQL literals. */
+const OWN_ROLES = [KEEPER_ROLE, MONITOR_ROLE, REPLICATION_ROLE].map((role) => `'${role}'`).join(', ');
+
+/**
+ * Begins a query in which `barred` has the ids of the roles that may not log in over the network: superusers, roles with
+ * REPLICATION, the failover's own roles, and each role that can use the rights of one of these, directly or through
+ * others. A membership that only lets a role grant (`ADMIN`) does not count: PostgreSQL lets nobody but a superuser
+ * grant a superuser's role.
+ */
+export const WITH_BARRED = `WITH RECURSIVE barred (oid) AS (
+  SELECT oid FROM pg_authid WHERE rolsuper OR rolreplication OR rolname IN (${OWN_ROLES})
+  UNION SELECT m.member FROM pg_auth_members m JOIN barred b ON b.oid = m.roleid WHERE m.inherit_option OR m.set_option)`;
+
+/** Lower ids belong to PostgreSQL's own roles (its `FirstNormalObjectId`). */
+export const FIRST_OID = 16_384;
+
+/**
+ * The digest of the program's password verifier that was put in force last, as text; null: none was. It is the comment
+ * of the keeper's own role, because that is stored with the password, is replicated with it, and is the same in every
+ * database. It tells nothing about the password.
+ */
+export const APPLIED_PASSWORD = `shobj_description((SELECT oid FROM pg_authid WHERE rolname = '${KEEPER_ROLE}'), 'pg_authid')`;
+
+/** SQL expression for the digest of a verifier. */
+export const passwordDigest = (verifier: string): string =>
+  `'password sha256:' || encode(sha256(convert_to(${verifier}, 'UTF8')), 'hex')`;
+
+/** Statement after which the keeper of the leader puts the program's password in force. */
+export const FORGET_PASSWORD = `COMMENT ON ROLE ${KEEPER_ROLE} IS NULL`;
