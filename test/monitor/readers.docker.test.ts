@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { budgetFor } from '../../failover/contract/budget';
 import { PORTS } from '../../failover/contract/layout';
 import type { Decision } from '../../failover/core/state/cluster';
 import { createMonitor } from '../../failover/monitor/monitor';
@@ -132,7 +133,7 @@ describe.skipIf(!isRoot)('reports on the read port', () => {
     chmodSync(sockets, 0o777);
     const run = ['run', '-d', '--init', '--network', NETWORK, '--ip', PROXY_ADDRESS, '--name', PROXY];
     await docker(...run, '-v', `${sockets}:/run/haproxy`, HAPROXY);
-    const config = renderHaproxyConfig({ holdTimeoutMs: 30_000, serverMaxConnections: 80, backendHost: null });
+    const config = renderHaproxyConfig({ holdTimeoutMs: 30_000, budget: budgetFor({}), backendHost: null });
     await new Promise<void>((resolve, reject) => {
       const child = execFile('docker', ['exec', '-i', PROXY, 'apply-config'], (error, _, stderr) =>
         error === null ? resolve() : reject(new Error(stderr)),
