@@ -18,6 +18,7 @@ module.exports = async () => {
   const cluster = new PostgresCluster(NAME, { settings, identity, platform }, { transformations: [formerNames(NAME)] });
   return {
     ...endpoints(topology),
+    caCertificate: cluster.caCertificate,
     ...cluster.secretOutputs(),
   };
 };

@@ -10,6 +10,7 @@ import { PATHS } from '../scripts/lib/paths';
 import { readStack, type StackInfo } from '../scripts/lib/stack';
 import { nearest } from '../stack/config-values';
 import { NAMES, replicaName } from '../stack/naming';
+import { tlsMode } from '../stack/tls';
 import { EXIT, Failed } from './exit';
 
 const OUTPUTS_MS = 60_000;
@@ -31,6 +32,10 @@ export interface Target {
   token: () => Promise<string>;
   /** The database owner's password, from the same secret outputs. */
   password: () => Promise<string>;
+  /** Clients without TLS are refused. */
+  requiresTls: boolean;
+  /** Certificate of the stack's own authority, as PEM. */
+  caCertificate: () => Promise<string>;
 }
 
 /**
@@ -53,6 +58,8 @@ export function targetOf(stack: string, env: NodeJS.ProcessEnv = process.env): T
     monitorUrl: (env[URL_VARIABLE] ?? `http://${host}:${info.value('monitorPort', '8008')}`).replace(/\/+$/, ''),
     token: async () => env[TOKEN_VARIABLE] ?? secret('adminToken'),
     password: () => secret('databasePassword'),
+    requiresTls: tlsMode(info.value('tls', 'auto'), bind) === 'require',
+    caCertificate: () => secret('caCertificate'),
   };
 }
 

@@ -37,7 +37,7 @@ export function checkConfig(raw: Readonly<Record<string, string>>): CheckedConfi
     if (result.success) settings[`${name}${key.unit}`] = result.data;
     else problems.push(...result.error.issues.map((issue) => problemOf(name, value, issue)));
   }
-  problems.push(...sharedPorts(settings));
+  problems.push(...sharedPorts(settings), ...halfPair(settings));
   if (problems.length > 0) return { settings: undefined, problems };
   return { settings: Object.freeze(settings) as Settings, problems: [] };
 }
@@ -101,6 +101,13 @@ export function portsOf(settings: Settings) {
     prometheusPort: settings.monitoring === true ? prometheusPort : undefined,
     pgadminPort: settings.pgadmin === true ? pgadminPort : undefined,
   };
+}
+
+/** A certificate is of no use without its key, nor the other way round. Refused values are missing in the settings. */
+function halfPair({ tlsCertificate, tlsKey }: Partial<Settings>): string[] {
+  if (tlsCertificate === undefined || tlsKey === undefined || (tlsCertificate === '') === (tlsKey === '')) return [];
+  const [given, missing] = tlsKey === '' ? ['tlsCertificate', 'tlsKey'] : ['tlsKey', 'tlsCertificate'];
+  return [`${missing}: "" is refused; must name a file too, because ${given} does`];
 }
 
 /** Two services cannot share a host port. Refused values are missing in the settings. */

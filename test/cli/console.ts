@@ -75,5 +75,7 @@ function target(stack: string, url: string, { token = TOKEN, config = {} }: Sett
     host: '127.0.0.1',
     token: async () => token,
     password: async () => 'the-password',
+    requiresTls: false,
+    caCertificate: async () => 'the-certificate\n',
   };
 }

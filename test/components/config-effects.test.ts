@@ -7,9 +7,14 @@ import { find, makeCluster, type Registered, register, topologyOf } from './mock
 
 const BEFORE: Record<string, string> = {
   ...{ replicas: '1', databasePassword: 'old', monitoring: 'true', pgadmin: 'true' },
+  ...{ tlsCertificate: '/before/c.pem', tlsKey: '/before/k.pem' },
 };
 /** Another value for each key; what is not named here is derived from the default. */
 const OTHER: Record<string, string> = {
+  tls: 'require',
+  tlsNames: 'db.example.com',
+  tlsCertificate: '/after/c.pem',
+  tlsKey: '/after/k.pem',
   writePort: '6434',
   bindAddress: '0.0.0.0',
   monitoring: 'false',
