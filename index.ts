@@ -22,6 +22,7 @@ module.exports = async () => {
   );
   return {
     ...endpoints(topology),
+    caCertificate: cluster.caCertificate,
     ...cluster.secretOutputs(),
   };
 };

@@ -1,5 +1,6 @@
 /** `pgfailover` inside the monitor's image, with the commands that need nothing but the monitor and HAProxy. */
 import { readFileSync } from 'node:fs';
+import { authorityOf } from '../failover/contract/certificates';
 import { messageOf } from '../failover/contract/errors';
 import { MonitorConfig } from '../failover/contract/inputs';
 import { PATHS, PORTS } from '../failover/contract/layout';
@@ -23,6 +24,8 @@ function target(): Target {
     monitorUrl: PGFAILOVER_URL ?? `http://127.0.0.1:${PORTS.monitorHttp}`,
     token: async () => derivedPassword(config.clusterKey, 'admin'),
     password: async () => config.databasePassword,
+    requiresTls: config.tls?.mode === 'require',
+    caCertificate: async () => (config.tls === undefined ? '' : (await authorityOf(config.tls.secret)).certificate),
   };
 }
 

@@ -18,6 +18,8 @@ export async function logIn(target: Target, other?: string): Promise<LoginFact> 
     user: target.info.value('databaseUser', 'app'),
     database: target.info.value('databaseName', 'app'),
     password,
+    // It proves that clients get in, not what the certificate says: `verify-full` is the clients' own check.
+    ssl: target.requiresTls && { rejectUnauthorized: false },
     connectionTimeoutMillis: LOGIN_MS,
     query_timeout: LOGIN_MS,
     application_name: 'pgfailover',

@@ -89,6 +89,9 @@ function readingCommands(program: Command, io: Io, ended: Ended): void {
     .action(async (options: Common & { follow?: boolean; limit: number; json?: boolean }) =>
       ended(await events(io, options)),
     );
+  command(program, io, 'ca', 'the certificate that clients trust (sslrootcert), as PEM').action(
+    async ({ stack }: Common) => io.out((await io.target(stack).caCertificate()).trimEnd()),
+  );
   command(program, io, 'wait-serving [seconds]', 'ends when the cluster serves, and says what it waits for').action(
     async (seconds: string | undefined, options: Common) => ended(await waitServing(io, seconds, options)),
   );

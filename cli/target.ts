@@ -10,6 +10,7 @@ import { PATHS } from '../scripts/lib/paths';
 import { readStack, type StackInfo } from '../scripts/lib/stack';
 import { nearest } from '../stack/config-values';
 import { NAMES, replicaName } from '../stack/naming';
+import { tlsMode } from '../stack/tls';
 import { EXIT, Failed } from './exit';
 
 const OUTPUTS_MS = 60_000;
@@ -33,6 +34,10 @@ export interface Target {
   password: () => Promise<string>;
   /** Stores another password of that role in the stack's config; absent where there is none. */
   setPassword?: (password: string) => Promise<void>;
+  /** Clients without TLS are refused. */
+  requiresTls: boolean;
+  /** Certificate of the stack's own authority, as PEM. */
+  caCertificate: () => Promise<string>;
 }
 
 /**
@@ -56,6 +61,8 @@ export function targetOf(stack: string, env: NodeJS.ProcessEnv = process.env): T
     token: async () => env[TOKEN_VARIABLE] ?? secret('adminToken'),
     password: () => secret('databasePassword'),
     setPassword: (password) => storePassword(stack, password),
+    requiresTls: tlsMode(info.value('tls', 'auto'), bind) === 'require',
+    caCertificate: () => secret('caCertificate'),
   };
 }
 

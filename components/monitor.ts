@@ -36,6 +36,8 @@ export interface MonitorArgs extends ContainerArgs, PublishedPortArgs {
   readonly logLink?: string;
   /** Names, addresses, secrets and settings, as the monitor's process reads them. Secret. */
   readonly config: pulumi.Input<MonitorConfig>;
+  /** Folders with certificate and key of the user's own, on the host and in the container. */
+  readonly certificateFolders: readonly { readonly source: string; readonly target: string }[];
   /**
    * Steps that must have succeeded before the monitor is changed, because a new monitor carries settings and password
    * to the nodes.
@@ -76,6 +78,7 @@ export class Monitor extends pulumi.ComponentResource {
         volumeMount(this.store, PATHS.monitorVolume),
         { type: 'bind', source: args.logFolder, target: PATHS.logFolder },
         volumeMount(args.haproxySockets, PATHS.haproxySockets),
+        ...args.certificateFolders.map(({ source, target }) => ({ type: 'bind', source, target, readOnly: true })),
       ],
       uploads: [secretFile(PATHS.monitorConfig, pulumi.secret(pulumi.jsonStringify(args.config)))],
       stopSeconds: STOP_SECONDS,

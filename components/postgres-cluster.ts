@@ -7,6 +7,8 @@ import * as docker from '@pulumi/docker';
 import * as pulumi from '@pulumi/pulumi';
 import * as random from '@pulumi/random';
 import { budgetFor } from '../failover/contract/budget';
+import { authorityOf } from '../failover/contract/certificates';
+import { inBackground } from '../failover/contract/errors';
 import { LEFT_STOPPED } from '../failover/contract/naming';
 import { derivedPassword } from '../failover/contract/proof';
 import { verifierOf } from '../failover/contract/scram';
@@ -60,6 +62,8 @@ export interface PostgresClusterArgs {
 
 export class PostgresCluster extends pulumi.ComponentResource {
   readonly databasePassword: pulumi.Output<string>;
+  /** Certificate of the stack's own authority, which clients may trust (`sslrootcert`), as PEM. No secret. */
+  readonly caCertificate: pulumi.Output<string>;
   /** Connection strings for reading and writing, and for reading only, through the published ports. Secret. */
   readonly writeUrl: pulumi.Output<string>;
   readonly readUrl: pulumi.Output<string>;
@@ -79,12 +83,15 @@ export class PostgresCluster extends pulumi.ComponentResource {
     super('postgres-failover:index:PostgresCluster', name, {}, opts);
     this.topology = buildTopology(args.settings, args.identity ?? runningProgram());
     const { topology } = this;
+    this.tellOfTls();
     const inner = this.network(NAMES.innerNetwork, topology.networks.inner, {
       ipamConfigs: [{ subnet: args.settings.subnet }],
     });
     // Created after the inner network, so that Docker chooses a subnet other than the one in the config.
     const front = this.network(NAMES.frontNetwork, topology.networks.front, {}, [inner]);
     const clusterKey = this.generated('cluster-key');
+    const authoritySecret = this.generated('certificate-authority');
+    this.caCertificate = pulumi.unsecret(authoritySecret.apply(async (s) => (await authorityOf(s)).certificate));
     this.databasePassword = pulumi.secret(
       args.databasePassword ?? args.settings.databasePassword ?? this.generated('database-password'),
     );
@@ -92,7 +99,8 @@ export class PostgresCluster extends pulumi.ComponentResource {
 
     const haproxy = this.haproxy(inner, front);
     const postgresImage = this.image('postgres');
-    const monitor = this.monitor(inner, haproxy, clusterKey, this.beforeMonitor(postgresImage));
+    const secrets = { clusterKey, authoritySecret };
+    const monitor = this.monitor(inner, haproxy, secrets, this.beforeMonitor(postgresImage));
     const nodes = this.nodes(postgresImage, inner, monitor, clusterKey);
     const inForce = this.afterPasswordChange(monitor);
     const backends = topology.backends.length > 0 ? this.backends(front, urls, inForce) : [];
@@ -120,6 +128,14 @@ export class PostgresCluster extends pulumi.ComponentResource {
       ...{ writeUrl, readUrl, databasePassword, adminToken },
       ...(pgadminLogin === undefined ? {} : { pgadminLogin }),
     };
+  }
+
+  /** A mode that nobody has named must not come as a surprise. */
+  private tellOfTls(): void {
+    const { mode, because } = this.topology.tls;
+    if (because === undefined) return;
+    const words = `tls is ${mode}, because ${because}: clients without TLS are refused (config set tls on lets them in)`;
+    inBackground(() => pulumi.log.warn(words, this));
   }
 
   /** Name of a part in Pulumi. */
@@ -205,10 +221,11 @@ export class PostgresCluster extends pulumi.ComponentResource {
   private monitor(
     inner: docker.Network,
     haproxy: HaProxy,
-    clusterKey: pulumi.Output<string>,
+    { clusterKey, authoritySecret }: Record<'clusterKey' | 'authoritySecret', pulumi.Output<string>>,
     after: readonly pulumi.Resource[],
   ): Monitor {
     const { topology } = this;
+    const { own } = topology.tls;
     return new Monitor(
       this.part(NAMES.monitor),
       {
@@ -218,10 +235,13 @@ export class PostgresCluster extends pulumi.ComponentResource {
         network: inner.name,
         haproxySockets: haproxy.sockets,
         config: pulumi
-          .all([clusterKey, this.databasePassword, this.databaseVerifier()])
-          .apply(([key, databasePassword, databaseVerifier]) =>
-            monitorConfig(topology, { clusterKey: key, databasePassword, databaseVerifier }),
+          .all([clusterKey, authoritySecret, this.databasePassword, this.databaseVerifier()])
+          .apply(([key, authority, databasePassword, databaseVerifier]) =>
+            monitorConfig(topology, {
+              ...{ clusterKey: key, authoritySecret: authority, databasePassword, databaseVerifier },
+            }),
           ),
+        certificateFolders: own === undefined ? [] : [own.certificate, own.key],
         after,
       },
       { parent: this },

@@ -38,6 +38,7 @@ export function checkConfig(raw: Readonly<Record<string, string>>): CheckedConfi
     else problems.push(...result.error.issues.map((issue) => problemOf(name, value, issue)));
   }
   problems.push(...sharedPorts(settings), ...networksOnLoopback(settings), ...tooManyReports(settings));
+  problems.push(...halfPair(settings));
   if (problems.length > 0) return { settings: undefined, problems };
   return { settings: Object.freeze(settings) as Settings, problems: [] };
 }
@@ -120,6 +121,13 @@ function tooManyReports({ replicas, reportReplicas }: Partial<Settings>): string
   if (replicas === undefined || reportReplicas === undefined || reportReplicas === 0) return [];
   if (reportReplicas < replicas) return [];
   return [`reportReplicas: ${reportReplicas} is refused; must be less than replicas, which is ${replicas}`];
+}
+
+/** A certificate is of no use without its key, nor the other way round. Refused values are missing in the settings. */
+function halfPair({ tlsCertificate, tlsKey }: Partial<Settings>): string[] {
+  if (tlsCertificate === undefined || tlsKey === undefined || (tlsCertificate === '') === (tlsKey === '')) return [];
+  const [given, missing] = tlsKey === '' ? ['tlsCertificate', 'tlsKey'] : ['tlsKey', 'tlsCertificate'];
+  return [`${missing}: "" is refused; must name a file too, because ${given} does`];
 }
 
 /** Two services cannot share a host port. Refused values are missing in the settings. */

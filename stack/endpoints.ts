@@ -49,13 +49,19 @@ export interface ConnectionUrls {
 export function connectionUrls(topology: Topology, password: string): ConnectionUrls {
   const { settings, ports } = topology;
   const [user, secret, name] = [settings.databaseUser, password, settings.databaseName].map(encodeURIComponent);
-  const url = (host: string, port: number) => `postgresql://${user}:${secret}@${host}:${port}/${name}`;
+  const isRequired = topology.tls.mode === 'require';
+  const outer = isRequired ? '?sslmode=require' : '';
+  // After a failover all backends connect at once, and a handshake would cost each processor time. Inside the machine's own
+  // networks it is left out where it may be.
+  const inner = `?sslmode=${isRequired ? 'require' : 'disable'}`;
+  const url = (host: string, port: number, more: string) =>
+    `postgresql://${user}:${secret}@${host}:${port}/${name}${more}`;
   const host = hostOf(topology);
   return {
-    write: url(host, ports.writePort),
-    read: url(host, ports.readPort),
-    innerWrite: url(NAMES.haproxy, PORTS.haproxyWrite),
-    innerRead: url(NAMES.haproxy, PORTS.haproxyRead),
+    write: url(host, ports.writePort, outer),
+    read: url(host, ports.readPort, outer),
+    innerWrite: url(NAMES.haproxy, PORTS.haproxyWrite, inner),
+    innerRead: url(NAMES.haproxy, PORTS.haproxyRead, inner),
   };
 }
 

@@ -3,7 +3,8 @@
  * All else is made from this table: the types, the checks, and (`npm run docs`) the block in `Pulumi.yaml` and the
  * two tables in docs/config.md.
  */
-import { isIPv4 } from 'node:net';
+import { isIP, isIPv4 } from 'node:net';
+import { isAbsolute } from 'node:path';
 import { z } from 'zod';
 import { IDENTIFIER_BYTES_MAX, REPLICAS_MAX } from '../failover/contract/limits';
 import { BYTES, DURATIONS_MS, inPrivateSubnet, parseQuantity, parseSubnet } from './config-values';
@@ -70,6 +71,34 @@ export const KEYS = {
     ['monitor replaced', 'nodes come or go'],
     'With fewer, the nodes with the highest numbers are removed. A leader among them hands over first.',
   ]),
+  tls: oneOf(
+    ['auto', 'off', 'on', 'require'],
+    [
+      'TLS between clients and PostgreSQL: on offers it, require refuses clients without it; auto is on, and require with a bindAddress beyond loopback.',
+      ['monitor replaced', 'backends replaced'],
+      'Open sessions stay as they are; a new session follows the new value. The backends are replaced only for a change to or from `require`.',
+    ],
+  ),
+  tlsNames: list(
+    '',
+    { test: isTlsName },
+    'host names and IP addresses, separated by commas, for example db.example.com',
+    [
+      'Further host names and addresses under which clients know this stack, separated by commas: the certificate is valid for them.',
+      ['monitor replaced'],
+      'The nodes get a new certificate by a reload; open sessions stay.',
+    ],
+  ),
+  tlsCertificate: text('', 'empty, or the absolute path of a PEM file on this machine', isFileOrNone, [
+    'File with a certificate and its chain of your own, in place of the one that the stack makes; with tlsKey.',
+    ['monitor replaced'],
+    'A changed file is noticed within ten seconds, and reaches the nodes by a reload ([TLS](tls.md)).',
+  ]),
+  tlsKey: text('', 'empty, or the absolute path of a PEM file on this machine', isFileOrNone, [
+    'File with the private key of tlsCertificate, readable to the user id 10002.',
+    ['monitor replaced'],
+    'As `tlsCertificate`.',
+  ]),
   writePort: port(5434, ['Host port for reading and writing; leads to the current primary.', ['HAProxy replaced']]),
   readPort: port(5435, ['Host port for reading only; leads to replicas within maxLag.', ['HAProxy replaced']]),
   statsPort: port(5000, ["Host port of HAProxy's statistics (/stats) and metrics (/metrics).", ['HAProxy replaced']]),
@@ -82,7 +111,8 @@ export const KEYS = {
   ]),
   bindAddress: text('127.0.0.1', 'an IPv4 address of this machine, for example 127.0.0.1 or 0.0.0.0', isIPv4, [
     'Host address on which all ports are published; 0.0.0.0 means every interface.',
-    ['HAProxy replaced', 'monitor replaced', 'Prometheus replaced', 'pgAdmin replaced'],
+    ['HAProxy replaced', 'monitor replaced', 'backends replaced', 'Prometheus replaced', 'pgAdmin replaced'],
+    'From loopback to another address `tls: auto` becomes `require`: clients without TLS are refused.',
   ]),
   clientNetworks: list(
     '',
@@ -326,13 +356,11 @@ function oneOf<const T extends string>(words: readonly [T, ...T[]], about: About
   return { type: 'string', default: words[0], allowed: words.join(' or '), schema, unit: '', ...described(about) };
 }
 
+/** A pattern that a word may fit. */
+type Pattern = { test(word: string): boolean };
+
 /** Words that each fit a pattern, separated by commas or blanks, in the order of the alphabet, each once. */
-function list(
-  fallback: string,
-  pattern: Pick<RegExp, 'test'>,
-  allowed: string,
-  about: About,
-): Key<readonly string[], ''> {
+function list(fallback: string, pattern: Pattern, allowed: string, about: About): Key<readonly string[], ''> {
   const schema = z
     .string()
     .transform((raw) => [...new Set(raw.split(/[\s,]+/).filter((word) => word !== ''))].sort())
@@ -375,6 +403,17 @@ function quantity(units: Readonly<Record<string, number>>, min: string, max: str
 
 function isNetwork(raw: string): boolean {
   return parseSubnet(raw) !== undefined;
+}
+
+/** An address, or a host name as a certificate may have it (RFC 6125): not only numbers, perhaps with `*` as its first part. */
+function isTlsName(raw: string): boolean {
+  if (isIP(raw) !== 0) return true;
+  const part = '[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?';
+  return raw.length <= 253 && /[a-zA-Z]/.test(raw) && new RegExp(`^(\\*\\.)?${part}(\\.${part})*$`).test(raw);
+}
+
+function isFileOrNone(raw: string): boolean {
+  return raw === '' || (isAbsolute(raw) && !/[\0\n]|\/$/.test(raw) && !raw.split('/').includes('..'));
 }
 
 function isHttpUrl(raw: string): boolean {

@@ -11,13 +11,19 @@ export interface MonitorSecrets {
   readonly databasePassword: string;
   /** See `verifierOf` in failover/contract/scram.ts. */
   readonly databaseVerifier: string;
+  /** From it the certificate authority follows. */
+  readonly authoritySecret: string;
 }
 
 /**
  * Settings are not named one by one: the file gets those that its schemas ask for.
  */
-export function monitorConfig(topology: Topology, { databaseVerifier, ...secrets }: MonitorSecrets): MonitorConfig {
-  const { settings, stack, nodes, haproxy, monitor } = topology;
+export function monitorConfig(
+  topology: Topology,
+  { databaseVerifier, authoritySecret, ...secrets }: MonitorSecrets,
+): MonitorConfig {
+  const { settings, stack, nodes, haproxy, monitor, tls } = topology;
+  const own = tls.own && { certificate: tls.own.certificate.path, key: tls.own.key.path };
   const addresses = { haproxyAddress: haproxy.address, monitorAddress: monitor.address };
   return pick(MonitorConfig, {
     ...settings,
@@ -26,6 +32,7 @@ export function monitorConfig(topology: Topology, { databaseVerifier, ...secrets
     nodes: nodes.map(({ name, address }) => ({ name, address })),
     hostNames: [...new Set([monitor.name, NAMES.monitor])],
     settings: pick(MonitorConfig.shape.settings, { ...settings, ...addresses, databaseVerifier }),
+    tls: { mode: tls.mode, secret: authoritySecret, names: [...tls.names], own },
     policy: pick(Policy, { ...settings, syncCount: 1 }),
   });
 }

@@ -83,7 +83,7 @@ export const OWNED: readonly Family[] = [
   family('a client that does not log in takes one of the places that HAProxy gives', 'authentication_timeout'),
   family('these connections are kept for monitor and keeper', 'reserved_connections superuser_reserved_connections'),
   family('pg_hba.conf of the nodes lets clients in by scram-sha-256 only', 'password_encryption'),
-  family('connections are not encrypted yet', 'ssl'),
+  family('the config key tls decides it', 'ssl ssl_passphrase_command ssl_passphrase_command_supports_reload'),
   family(
     "the keeper reads PostgreSQL's log and prints it for people",
     `lc_messages log_destination log_directory log_file_mode log_filename log_line_prefix log_rotation_age
@@ -296,10 +296,13 @@ export const FREE: readonly Family[] = [
     max_sync_workers_per_subscription output_plugin_libraries`,
   ),
   family(
-    'it has no effect here, because what it belongs to is off (TLS, Kerberos, syslog, Bonjour)',
+    'TLS with clients: which ways of encryption PostgreSQL offers',
+    'ssl_ciphers ssl_ecdh_curve ssl_max_protocol_version ssl_min_protocol_version ssl_prefer_server_ciphers',
+  ),
+  family(
+    'it has no effect here, because what it belongs to is off (client certificates, Kerberos, syslog, Bonjour)',
     `bonjour bonjour_name event_source gss_accept_delegation krb_caseins_users remove_temp_files_after_crash
-    ssl_ciphers ssl_crl_dir ssl_ecdh_curve ssl_max_protocol_version ssl_min_protocol_version ssl_passphrase_command
-    ssl_passphrase_command_supports_reload ssl_prefer_server_ciphers syslog_facility syslog_ident
+    ssl_crl_dir syslog_facility syslog_ident
     syslog_sequence_numbers syslog_split_messages`,
   ),
 ];

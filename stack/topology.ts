@@ -6,6 +6,7 @@ import { resolve } from 'node:path';
 import { portsOf, type Settings } from './config';
 import { addressIn } from './config-values';
 import { backendName, dataVolumeName, NAMES, replicaName } from './naming';
+import { type Tls, tlsOf } from './tls';
 
 /** Host numbers on the inner network; a replica's is the primary's plus its index. Addresses never swap (S14). */
 export const HOST = { haproxy: 10, monitor: 11, prometheus: 12, primary: 20 } as const;
@@ -52,6 +53,7 @@ export interface Topology {
     /** Link to failover.log in the project's folder, absolute; only the stack for trials has one. */
     readonly logLink: string | undefined;
   };
+  readonly tls: Tls;
   /** Undefined when the stack runs no Prometheus. */
   readonly prometheus: { readonly name: string; readonly address: string; readonly volume: string } | undefined;
   /** Empty when the stack runs no backend. Backends are interchangeable, so the engine chooses their addresses. */
@@ -101,6 +103,7 @@ export function buildTopology(settings: Settings, { project, stack, projectRoot 
       logFolder: resolve(projectRoot, 'logs', stack),
       logLink: stack === TRIAL_STACK ? resolve(projectRoot, LOG_FILE) : undefined,
     },
+    tls: tlsOf(settings, [...new Set([NAMES.haproxy, named(NAMES.haproxy)]), address(HOST.haproxy)]),
     prometheus: settings.monitoring
       ? { name: named(NAMES.prometheus), address: address(HOST.prometheus), volume: named(NAMES.prometheusData) }
       : undefined,

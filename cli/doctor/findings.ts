@@ -44,6 +44,11 @@ const PROMOTIONS_MS = 600_000;
 const BAD_PASSWORD = ['28P01', '28000'];
 const TOO_MANY = '53300';
 
+/** A certificate is renewed long before this time is left, ms. */
+const CERTIFICATE_MS_MIN = 14 * 24 * 3_600_000;
+const CERTIFICATE_ADVICE =
+  'With tlsCertificate: renew that file, which is noticed by itself. Without it: check the clock of this machine and restart the monitor’s container.';
+
 const ENGINE = first(
   ({ engine }: Facts) => [
     { name: 'docker', kind: engine.kind, message: engine.kind === 'silent' && engine.words ? `: ${engine.words}` : '' },
@@ -783,6 +788,38 @@ const MODES = every(
   ],
 );
 
+/** The certificate that clients are shown, when TLS is not off. */
+const CERTIFICATE = first(
+  ({ monitor: { cluster } }: Facts) => {
+    const tls = cluster?.tls;
+    if (cluster === null || tls === undefined || tls.mode === 'off') return [];
+    const leftMs = tls.expires === null ? null : Date.parse(tls.expires) - Date.parse(cluster.at);
+    return [{ name: cluster.stack, expires: tls.expires, problem: tls.problem, leftMs }];
+  },
+  [
+    error('CERTIFICATE_EXPIRED', {
+      when: ({ leftMs }) => leftMs !== null && leftMs <= 0,
+      sentence: 'The certificate of PostgreSQL expired at {expires}: clients that check it do not get in.',
+      next: CERTIFICATE_ADVICE,
+    }),
+    error('CERTIFICATE_MISSING', {
+      when: ({ leftMs, problem }) => leftMs === null && problem !== null,
+      sentence: 'The monitor has no certificate for the nodes; one that has none offers no TLS. {problem}',
+      next: CERTIFICATE_ADVICE,
+    }),
+    warning('CERTIFICATE_REFUSED', {
+      when: ({ problem }) => problem !== null,
+      sentence: 'The newest certificate is not used, and the former one stays until {expires}: {problem}',
+      next: CERTIFICATE_ADVICE,
+    }),
+    warning('CERTIFICATE_EXPIRES', {
+      when: ({ leftMs }) => leftMs !== null && leftMs < CERTIFICATE_MS_MIN,
+      sentence: 'The certificate of PostgreSQL expires at {expires}.',
+      next: CERTIFICATE_ADVICE,
+    }),
+  ],
+);
+
 const LOG = first(
   ({ log }: Facts) => [{ ...log, name: log.file, free: bytes(log.freeBytes ?? 0) }],
   [
@@ -834,5 +871,5 @@ const UPDATES = every(
 export const FINDINGS = nested((facts: Facts) => [facts], ENGINE, [
   ...[CONTAINERS, PORTS, HAPROXY, MONITOR, LOGIN, BACKEND, PASSFILE],
   nested(nodeViews, BY_HAND, NODE),
-  ...[SERVING, REPLICATION, MODES, LOG, RESTARTED, UPDATES],
+  ...[SERVING, REPLICATION, MODES, CERTIFICATE, LOG, RESTARTED, UPDATES],
 ]);

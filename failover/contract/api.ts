@@ -5,7 +5,7 @@
  */
 import { z } from 'zod';
 import { Level } from './log-line';
-import { SettingsStatus, SlotView } from './messages';
+import { SettingsStatus, SlotView, TlsMode } from './messages';
 import { NodeName } from './naming';
 
 /** A line of the log. `id` grows by one with each event since the monitor's start. */
@@ -131,6 +131,16 @@ export const ClusterStatus = z.object({
   }),
   sync: z.object({ waitsFor: z.number().int(), members: z.array(z.string()), changing: z.boolean() }),
   lastFailover: Failover.nullable(),
+  /** TLS with clients. Absent when the monitor is older than this field. */
+  tls: z
+    .object({
+      mode: TlsMode,
+      /** End of the certificate's life; null when there is none. */
+      expires: z.string().nullable(),
+      /** Why the newest certificate is not used; null: it is. */
+      problem: z.string().nullable(),
+    })
+    .optional(),
   /** The newest events, at most 100, oldest first. */
   events: z.array(LogEvent),
 });

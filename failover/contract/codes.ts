@@ -140,6 +140,8 @@ export const NOTE_CODES = {
   HAPROXY_RELOADED: 'HAProxy has a new worker, whose backend slots start closed.',
   LOG_DROPPED: 'Lines of the log were not written, because the disk did not keep up.',
   LOG_FAILED: 'The log cannot be written; its lines go to stdout.',
+  CERTIFICATE: 'The nodes get a certificate for TLS with clients; the line says until when it is valid.',
+  CERTIFICATE_REFUSED: 'A certificate for TLS with clients cannot be used; the last good one stays.',
   NOTIFY_FAILED: 'The webhook did not take a notification; it is tried again.',
   NOTIFY_GIVEN_UP: 'The webhook did not take a notification.',
   NOTIFY_DROPPED: 'The webhook does not keep up: the oldest notification was dropped.',
@@ -210,6 +212,8 @@ export const TODOS: Readonly<Partial<Record<LogCode, string>>> = {
   ADOPT_FORGOTTEN: 'Put its volume back, or `promote` as the line says.',
   ADOPT_UNKNOWN: 'Say which node is right: `npm run failover -- promote <node>`.',
   SLOT_MOVED: 'Stop all monitors but one.',
+  CERTIFICATE_REFUSED:
+    'Correct the files of `tlsCertificate` and `tlsKey` as the line says; they are read again by themselves.',
   POSTGRES_CRASHED: 'Remove the cause that the message names, most often a full disk or too little memory.',
   MUST_COPY: '[A node has to be copied](#a-node-has-to-be-copied)',
   STREAM_IMPOSSIBLE: '[A node has to be copied](#a-node-has-to-be-copied)',

@@ -3,8 +3,8 @@
  * keeper and monitor read them when they start and refuse a file that does not fit.
  */
 import { z } from 'zod';
-import { NODES_MAX, REPLICAS_MAX } from './limits';
-import { MonitorAddress, NodeSettings } from './messages';
+import { NODES_MAX, REPLICAS_MAX, TLS_NAMES_MAX } from './limits';
+import { MonitorAddress, NodeSettings, TlsMode } from './messages';
 import { NodeName } from './naming';
 
 const ClusterKey = z.string().min(32);
@@ -71,6 +71,20 @@ export type Policy = z.infer<typeof Policy>;
 
 const ConfiguredNode = z.strictObject({ name: z.string(), address: z.ipv4() });
 
+/** How the monitor comes to the certificate that the nodes show to clients. */
+export const TlsConfig = z.strictObject({
+  mode: TlsMode,
+  /** The stack's authority follows from it: `authorityOf` in certificates.ts. */
+  secret: z.string().min(32),
+  /** Names and addresses for which the certificate is valid. */
+  names: z.array(z.string().min(1).max(253)).min(1).max(TLS_NAMES_MAX),
+  /** The user's own files, as paths in the container; they take the place of the stack's own certificate. */
+  own: z.strictObject({ certificate: z.string(), key: z.string() }).optional(),
+  /** Life of a certificate, for tests. @default 90 days */
+  lifeMs: z.number().int().min(3_000).optional(),
+});
+export type TlsConfig = z.infer<typeof TlsConfig>;
+
 /** The monitor's input. A change replaces the monitor's container, which harms neither leader nor clients. */
 export const MonitorConfig = z.strictObject({
   /** Name of the stack, for page and log. */
@@ -83,7 +97,7 @@ export const MonitorConfig = z.strictObject({
    */
   databasePassword: z.string().min(1),
   /** The monitor sends these to the keepers unchanged. */
-  settings: NodeSettings.omit({ nodes: true, databasePassword: true, monitors: true })
+  settings: NodeSettings.omit({ nodes: true, databasePassword: true, monitors: true, tls: true })
     .required({ databaseVerifier: true })
     .strict(),
   /** Host names by which people and programs reach the monitor's HTTP server, beside `localhost` and IP addresses. */
@@ -94,6 +108,8 @@ export const MonitorConfig = z.strictObject({
   logSizeBytes: z.number().int().min(1_024),
   /** The monitor posts each change of leader to this address. It may hold a secret. */
   notifyWebhook: z.url({ protocol: /^https?$/ }).optional(),
+  /** Absent: clients are not offered TLS. */
+  tls: TlsConfig.optional(),
   policy: Policy,
 });
 export type MonitorConfig = z.infer<typeof MonitorConfig>;

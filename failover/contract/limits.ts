@@ -11,3 +11,7 @@ export const REPLICAS_MAX = NODES_MAX - 1;
 export const IDENTIFIER_BYTES_MAX = 63;
 /** Maximum number of rows of `pg_stat_replication` and of `pg_replication_slots` in one status. */
 export const STATUS_ROWS_MAX = 32;
+/** Longest certificate with its chain, and longest private key, as PEM, characters. */
+export const PEM_MAX = 64 * 1024;
+/** Maximum number of names and addresses in a certificate. */
+export const TLS_NAMES_MAX = 80;

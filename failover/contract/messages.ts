@@ -13,7 +13,7 @@
 
 import { z } from 'zod';
 import { FailureCode, known, LogCode } from './codes';
-import { NODES_MAX, STATUS_ROWS_MAX } from './limits';
+import { NODES_MAX, PEM_MAX, STATUS_ROWS_MAX } from './limits';
 import { NodeName } from './naming';
 import { seam } from './seam';
 
@@ -144,6 +144,23 @@ export const compareOrders = seam((a: OrderId, b: OrderId): number => {
 export const MonitorAddress = z.object({ host: z.ipv4(), port: z.number().int() });
 export type MonitorAddress = z.infer<typeof MonitorAddress>;
 
+/** How clients reach PostgreSQL: `off`: without TLS. `on`: as they choose. `require`: with TLS only. */
+export const TlsMode = z.enum(['off', 'on', 'require']);
+export type TlsMode = z.infer<typeof TlsMode>;
+
+/** What a node needs for TLS with clients. */
+export const TlsSettings = z.object({
+  mode: TlsMode,
+  /** Certificate and chain, PEM. Absent: the monitor has none, and a node keeps the one that it has. */
+  certificate: z.string().max(PEM_MAX).optional(),
+  /** Its private key, PEM, sealed with the cluster key (seal.ts). */
+  key: z
+    .string()
+    .max(2 * PEM_MAX)
+    .optional(),
+});
+export type TlsSettings = z.infer<typeof TlsSettings>;
+
 const DeclaredNode = z.object({ name: NodeName, address: z.ipv4() });
 
 /**
@@ -169,6 +186,8 @@ export const NodeSettings = z.object({
   postgresSettings: z.record(z.string(), z.string()),
   /** True when a copy may delete the old data before it is complete, for a disk that is too small for both. */
   rebuildInPlace: z.boolean().optional(),
+  /** Absent from monitors of 0.1.0: off. */
+  tls: TlsSettings.optional(),
   /** The present monitors. When absent, the keeper keeps the list that it has. */
   monitors: z.array(MonitorAddress).min(1).max(8).optional(),
 });

@@ -5,6 +5,7 @@ import { messageOf } from '../contract/errors';
 import { MonitorConfig } from '../contract/inputs';
 import { PATHS, PORTS, UNUSED_SIGNALS } from '../contract/layout';
 import { formatJson, formatLine, linesTo } from '../contract/log-line';
+import { Certificates } from './certificates';
 import { FileStore } from './coordination/store';
 import { FileLog } from './log';
 import type { Loop } from './loop';
@@ -39,17 +40,28 @@ async function main(): Promise<void> {
   const format = config.logFormat === 'json' ? formatJson : formatLine;
   const path = join(PATHS.logFolder, 'failover.log');
   const file = new FileLog(path, config.logSizeBytes, LOG_FILES, linesTo(process.stdout), format);
-  const outside = new Outside(config, clock, file, () => monitor.parts.requests);
+  let certificates: Certificates | undefined;
+  const outside = new Outside(
+    config,
+    clock,
+    file,
+    () => monitor.parts.requests,
+    () => certificates,
+  );
   for (const signal of UNUSED_SIGNALS) {
     process.on(signal, () => outside.write('INFO', 'monitor', 'SIGNAL_IGNORED', `${signal} is ignored`));
   }
   const store = await FileStore.open(PATHS.monitorVolume);
   outside.write('INFO', 'monitor', 'STARTED', `start ${store.incarnation} of the monitor for stack ${config.stack}`);
+  if (config.tls !== undefined) {
+    certificates = new Certificates(config.tls, config.clusterKey, { wallMs: Date.now, log: outside });
+    await certificates.look();
+  }
   const monitor: Loop = createMonitor({
     nodes: config.nodes,
     policy: config.policy,
     clusterKey: config.clusterKey,
-    settings: { ...config.settings, databasePassword: config.databasePassword },
+    settings: { ...config.settings, databasePassword: config.databasePassword, tls: certificates?.settings },
     listen: { address: config.settings.monitorAddress, port: PORTS.keepers },
     sockets: PATHS.haproxySockets,
     ...{ store, clock, log: outside },
@@ -58,11 +70,13 @@ async function main(): Promise<void> {
   });
   await monitor.parts.keepers.listen();
   await outside.listen(PATHS.page);
+  const looking = certificates?.watch((tls) => monitor.parts.keepers.encrypt(tls));
   const end = (signal: string) => {
     const message = `stopped by ${signal}; the leader goes on serving, but there is no failover meanwhile`;
     outside.write('INFO', 'monitor', 'STOPPED', message);
     monitor.stop();
     outside.close();
+    clearInterval(looking);
     void Promise.allSettled([store.close(), file.flush()]).then(() => process.exit(0));
   };
   watchFolder(PATHS.haproxySockets, () => monitor.parts.router.poke());

@@ -6,7 +6,7 @@
 import type { Answer, Failover } from '../contract/api';
 import type { LogCode } from '../contract/codes';
 import type { Level } from '../contract/log-line';
-import type { NodeSettings, OrderId, StateCopy } from '../contract/messages';
+import type { NodeSettings, OrderId, StateCopy, TlsSettings } from '../contract/messages';
 import type { Decision, DeclaredNode, Policy, Target } from '../core/state/cluster';
 import type { HaproxyView, NodeView, Observation, Request } from '../core/state/observation';
 
@@ -35,6 +35,8 @@ export interface Keepers {
   probe(node: string): void;
   /** Removes a node from the stack: its keeper is refused, and the other keepers get the new list of nodes. */
   retire(node: string): void;
+  /** Changes what every keeper is told about TLS, now and at each later connect. */
+  encrypt(tls: TlsSettings): void;
   /** Forgets all that was seen so far (S11). */
   forget(nowMs: number): void;
   /** Ends all connections. The keepers connect again and get the new incarnation. */

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { messageOf } from '../../failover/contract/errors';
 import { LEFT_STOPPED } from '../../failover/contract/naming';
 import { NAMES } from '../../stack/naming';
+import { tlsMode } from '../../stack/tls';
 import { runOk } from './exec';
 import { runForeground } from './foreground';
 import { PATHS } from './paths';
@@ -67,6 +68,7 @@ async function writeOnce(ready: Ready): Promise<number> {
     user: value('databaseUser', 'app'),
     database: value('databaseName', 'app'),
     password,
+    ssl: tlsMode(value('tls', 'auto'), bind) === 'require' && { rejectUnauthorized: false },
     connectionTimeoutMillis: WRITE_LIMIT_MS,
     query_timeout: WRITE_LIMIT_MS,
     application_name: 'npm run up',

@@ -80,5 +80,7 @@ function target(stack: string, url: string, { token = TOKEN, config = {}, setPas
     token: async () => token,
     password: async () => 'the-password',
     setPassword,
+    requiresTls: false,
+    caCertificate: async () => 'the-certificate\n',
   };
 }

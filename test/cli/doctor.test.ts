@@ -231,6 +231,13 @@ const SHOWN: readonly (readonly [FindingCode, Change])[] = [
   ],
   ['PAUSED', { cluster: { pause: PAUSE } }],
   ['OBSERVE', { cluster: { failoverMode: 'observe' } }],
+  ['CERTIFICATE_EXPIRED', { cluster: { tls: { mode: 'on', expires: '2026-01-01T00:00:00.000Z', problem: null } } }],
+  ['CERTIFICATE_EXPIRES', { cluster: { tls: { mode: 'on', expires: '2026-12-07T21:00:00.000Z', problem: null } } }],
+  [
+    'CERTIFICATE_REFUSED',
+    { cluster: { tls: { mode: 'on', expires: '2027-01-24T21:00:00.000Z', problem: 'it does not fit' } } },
+  ],
+  ['CERTIFICATE_MISSING', { cluster: { tls: { mode: 'require', expires: null, problem: 'it is not there' } } }],
 ];
 
 describe('doctor', () => {

@@ -20,7 +20,8 @@ function config(): MonitorConfig {
   const { settings } = checkConfig({ databaseName: 'shop', databaseUser: 'shop_owner' });
   if (settings === undefined) throw new Error('the config is refused');
   const topology = buildTopology(settings, { project: 'p', stack: 'dev', projectRoot: '/' });
-  const secrets = { clusterKey: 'k'.repeat(32), databasePassword: 'the-password', databaseVerifier: 'SCRAM-SHA-256$…' };
+  const keys = { clusterKey: 'k'.repeat(32), authoritySecret: 'a'.repeat(32) };
+  const secrets = { ...keys, databasePassword: 'the-password', databaseVerifier: 'SCRAM-SHA-256$…' };
   const made = monitorConfig(topology, secrets);
   return { ...made, settings: { ...made.settings, haproxyAddress: '127.0.0.1' } };
 }

@@ -27,6 +27,7 @@ const SMALLEST = [
   'PostgresCluster db',
   'PostgresNode postgres-primary',
   'RandomBytes password-salt',
+  'RandomPassword certificate-authority',
   'RandomPassword cluster-key',
   'Volume failover-monitor-store',
   'Volume haproxy-config',

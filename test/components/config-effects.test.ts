@@ -7,10 +7,15 @@ import { find, makeCluster, type Registered, register, topologyOf } from './mock
 
 const BEFORE: Record<string, string> = {
   ...{ replicas: '2', databasePassword: 'old', monitoring: 'true', pgadmin: 'true', bindAddress: '192.0.2.9' },
+  ...{ tlsCertificate: '/before/c.pem', tlsKey: '/before/k.pem' },
 };
 /** Another value for each key; what is not named here is derived from the default. */
 const OTHER: Record<string, string> = {
   replicas: '3',
+  tls: 'on',
+  tlsNames: 'db.example.com',
+  tlsCertificate: '/after/c.pem',
+  tlsKey: '/after/k.pem',
   writePort: '6434',
   bindAddress: '0.0.0.0',
   clientNetworks: '192.0.2.0/24',

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readlinkSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { passfile } from '../../components/pgadmin';
@@ -140,6 +140,10 @@ describe('the monitor', () => {
       hostNames: ['failover-monitor'],
       logFormat: 'text',
       logSizeBytes: 10 * 1024 * 1024,
+      tls: {
+        ...{ mode: 'on', secret: GENERATED },
+        names: ['localhost', '127.0.0.1', '::1', hostname(), 'haproxy', '10.201.43.10'],
+      },
       policy: {
         hangTimeoutMs: 2_000,
         syncMode: 'synchronous',
@@ -292,8 +296,14 @@ describe('the backend', () => {
       networksAdvanced: [{ name: 'postgres-failover-front', aliases: ['backend'] }],
       envs: ['BEHIND_PROXY=true', 'HOST=0.0.0.0'],
       uploads: [
-        upload('/etc/backend/secrets/haproxy_read_url', 'postgresql://blink_user:12345@haproxy:5433/blink_db'),
-        upload('/etc/backend/secrets/haproxy_url', 'postgresql://blink_user:12345@haproxy:5432/blink_db'),
+        upload(
+          '/etc/backend/secrets/haproxy_read_url',
+          'postgresql://blink_user:12345@haproxy:5433/blink_db?sslmode=disable',
+        ),
+        upload(
+          '/etc/backend/secrets/haproxy_url',
+          'postgresql://blink_user:12345@haproxy:5432/blink_db?sslmode=disable',
+        ),
         upload('/etc/backend/secrets/secret_key', GENERATED),
       ],
       ...{ wait: true, waitTimeout: 120 },

@@ -169,6 +169,9 @@ const ADAPTERS: readonly RegExp[] = [
   /^failover\/monitor\/(main|log)\.ts/,
   // Schemas of the HTTP API, of the log and of the input files.
   /^failover\/contract\/(api|inputs|log-line|scram|version)\.ts/,
+  // TLS with clients, which no decision depends on.
+  /^failover\/monitor\/certificates\.ts/,
+  /^failover\/contract\/(der|certificates|certificate-check|seal)\.ts/,
 ];
 /** Modules in the same folders that are logic, so the simulator runs them. */
 const LOGIC: readonly string[] = [

@@ -106,6 +106,13 @@ describe('a keeper that is proven', () => {
     expect(settings).not.toHaveProperty('databasePassword');
   });
 
+  it('gets the certificate of the time at which it connects', async () => {
+    expect(await hello('p', KEY)).not.toHaveProperty('tls');
+    const tls = { mode: 'on', certificate: 'PEM', key: 'sealed' } as const;
+    server.encrypt(tls);
+    expect(await hello('p', KEY)).toMatchObject({ databaseUser: 'app', tls });
+  });
+
   it('of 0.1.0 gets the password, which it needs', async () => {
     expect(await hello('p', KEY)).toMatchObject({ databaseUser: 'app', databasePassword: 'pass-phrase' });
   });

@@ -74,6 +74,7 @@ describe('the loop', () => {
           remember: () => did.push('remember'),
           probe: () => did.push('probe'),
           retire: () => undefined,
+          encrypt: () => undefined,
           forget: () => did.push('forget'),
           restart: (to) => did.push(`restart ${to}`),
           listen: async () => undefined,

@@ -18,6 +18,7 @@ describe('the config', () => {
       problems: [],
       settings: {
         replicas: 1,
+        ...{ tls: 'auto', tlsNames: [], tlsCertificate: '', tlsKey: '' },
         writePort: 5434,
         readPort: 5435,
         statsPort: 5000,
@@ -81,6 +82,10 @@ describe('a refused value', () => {
   const PORTS = ['readPort', 'statsPort', 'backendPort', 'monitorPort', 'prometheusPort', 'pgadminPort'];
   it.each([
     ['replicas', ['-1', '9', '1.5', 'two', '', ' 1', '1e0']],
+    ['tls', ['true', 'yes', '', 'Require']],
+    ['tlsNames', ['db_1', '256.0.0.1', 'a..b', '-a', 'x'.repeat(254)]],
+    ['tlsCertificate', ['c.pem', '/a/../c.pem', '/a/']],
+    ['tlsKey', ['k.pem', '/a\nb']],
     ['writePort', ['0', '65536', '-5434', '5434/tcp', '']],
     ...PORTS.map((port): [string, string[]] => [port, ['0', '65536']]),
     ['bindAddress', ['localhost', '256.0.0.1', '::1', '']],
@@ -129,7 +134,7 @@ describe('a refused value', () => {
   });
 
   it('has a test for every key', () => {
-    expect(Object.keys(keys)).toHaveLength(42);
+    expect(Object.keys(keys)).toHaveLength(46);
   });
 
   it('of the password is never shown', () => {

@@ -2,7 +2,12 @@ import { expect, it } from 'vitest';
 import { monitorConfig } from '../../stack/monitor-config';
 import { topologyOf } from '../components/mocks';
 
-const SECRETS = { clusterKey: 'k'.repeat(32), databasePassword: 'p', databaseVerifier: 'v' };
+const SECRETS = {
+  clusterKey: 'k'.repeat(32),
+  databasePassword: 'p',
+  databaseVerifier: 'v',
+  authoritySecret: 'a'.repeat(32),
+};
 
 it("gives the monitor its policy in milliseconds and bytes, and the keepers' settings apart from it", () => {
   const raw = {

@@ -4,6 +4,7 @@ import type { NodeSettings } from '../../contract/messages';
 import { KEEPER_ROLE, MONITOR_ROLE, REPLICATION_ROLE, slotName } from '../../contract/naming';
 import { STREAM_OPTIONS } from '../../contract/session-settings';
 import type { ServerConfig } from '../ports';
+import type { TlsFiles } from './certificate-files';
 import type { Place } from './place';
 import { ROLES_FILE } from './role-list';
 import { template } from './template';
@@ -28,11 +29,12 @@ export function sizing(memoryLimitBytes: number | null): { sharedBuffers: string
   return { sharedBuffers: `${buffersMb}MB`, maxConnections: connections };
 }
 
-/** Renders postgresql.conf, without the settings that an order decides. */
+/** Renders postgresql.conf, without the settings that an order decides. `tls`: null turns TLS off. */
 export function renderPostgresqlConf(
   node: string,
   settings: Pick<NodeSettings, 'postgresSettings'>,
   memoryLimitBytes: number | null,
+  tls: TlsFiles | null = null,
 ): string {
   const extra = Object.entries(settings.postgresSettings)
     .filter(([name]) => /^[a-z][a-z0-9_.]*$/i.test(name))
@@ -42,6 +44,7 @@ export function renderPostgresqlConf(
     ...sizing(memoryLimitBytes),
     clusterName: quoted(node),
     extra,
+    tls: tls === null ? null : { certificate: quoted(tls.certificate), key: quoted(tls.key) },
   });
 }
 
@@ -74,11 +77,12 @@ function numbersIn(text: string): ReadonlyMap<string, number> {
 }
 
 export function renderPgHba(settings: NodeSettings): string {
-  const { haproxyAddress, monitorAddress, nodes } = settings;
+  const { haproxyAddress, monitorAddress, nodes, tls } = settings;
   return Mustache.render(template('pg_hba.conf'), {
     ...{ haproxyAddress, monitorAddress, nodes },
     ...{ monitorRole: MONITOR_ROLE, keeperRole: KEEPER_ROLE, keeperMap: KEEPER_MAP, replicationRole: REPLICATION_ROLE },
     rolesFile: ROLES_FILE,
+    clientRecord: (tls?.mode === 'require' ? 'hostssl' : 'host').padEnd(7),
   });
 }
 

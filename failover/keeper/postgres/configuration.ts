@@ -7,6 +7,7 @@ import { derivedPassword } from '../../contract/proof';
 import { writeWhole } from '../../disk/durable';
 import type { ServerConfig } from '../ports';
 import { type Floors, type PostgresSettings, Tunables, withSettings } from '../tunables';
+import { CertificateFiles } from './certificate-files';
 import { PG_IDENT, renderFailoverConf, renderPgHba, renderPostgresqlConf, settingValues } from './config-files';
 import type { Place } from './place';
 import { run } from './processes';
@@ -28,12 +29,26 @@ export class Configuration {
   private written = '';
   /** The last request and the configuration that was written for it, as text. */
   private key = '';
+  private readonly certificates: CertificateFiles;
+  /** The last start failed, perhaps because of the certificate: the next one is made without TLS. */
+  private suspectsTls = false;
 
   constructor(
     private readonly place: Place,
     private readonly memoryLimitBytes: number | null,
   ) {
     this.tunables = new Tunables(settingValues(place.node, memoryLimitBytes));
+    this.certificates = new CertificateFiles(place);
+  }
+
+  /** Why the newest certificate for clients is not used; null: it is, or there is none. */
+  get certificateProblem(): string | null {
+    return this.certificates.problem;
+  }
+
+  /** PostgreSQL ended before it had accepted its configuration. */
+  startFailed(): void {
+    this.suspectsTls = true;
   }
 
   /** True when the files contain what would be written now. */
@@ -96,7 +111,12 @@ export class Configuration {
       const words = isPlain ? null : await refusal(this.serverArguments(), CHECK_LIMIT_MS);
       this.written = JSON.stringify(settings);
       this.key = JSON.stringify([asked, adapted]);
-      if (words === null || attempt === 2) return blind;
+      if (words === null || attempt === 2) {
+        // The first change of the running server turns TLS on again: a reload that fails leaves PostgreSQL as it is.
+        if (this.suspectsTls) this.key = '';
+        this.suspectsTls = false;
+        return blind;
+      }
       this.tunables.refuses(asked, words);
       refused(words);
     }
@@ -111,7 +131,8 @@ export class Configuration {
   /** Writes the files whose text changed. */
   private async writeChanged(config: ServerConfig, blind: boolean): Promise<void> {
     const { settings } = config;
-    await this.put('postgresql.conf', renderPostgresqlConf(this.place.node, settings, this.memoryLimitBytes));
+    const tls = this.suspectsTls ? null : await this.certificates.use(settings.tls);
+    await this.put('postgresql.conf', renderPostgresqlConf(this.place.node, settings, this.memoryLimitBytes, tls));
     await this.put('pg_hba.conf', renderPgHba(settings));
     await this.put('pg_ident.conf', PG_IDENT);
     await this.put('failover.conf', renderFailoverConf(this.place, config, this.version, blind));

@@ -28,6 +28,8 @@ import { mustHaveTablespaces } from './tablespaces';
 
 const START_WAIT_MS = 2_000;
 const CHECKPOINT_LIMIT_MS = 60_000;
+/** Exit code of a postmaster that ends because of its own error. */
+const START_FAILED = 1;
 /**
  * How long to wait for the last message of a server that ended, ms. It comes through the logger and may arrive a moment
  * later.
@@ -118,6 +120,7 @@ export class Server implements Postgres {
     if (run !== null) run.observer.upstream = config.upstream;
     this.sessions.application = config.settings.databaseName;
     if (!(await this.files.write(config, run?.postmaster.blind === true))) return false;
+    this.warnOfCertificate();
     this.run?.postmaster.signal('SIGHUP');
     return true;
   }
@@ -140,6 +143,7 @@ export class Server implements Postgres {
     const blind = await files.writeForStart(config, floors, leads && cleanLeader, (words) => {
       warning.text = `PostgreSQL refuses postgresSettings, the former ones stay: ${words}`;
     });
+    this.warnOfCertificate();
     await data.beStandby();
     if (this.pipes.length === 0) this.pipes = await openLogPipes(log);
     for (const pipe of this.pipes) pipe.drain();
@@ -155,10 +159,16 @@ export class Server implements Postgres {
     this.run = { postmaster, observer };
   }
 
+  private warnOfCertificate(): void {
+    const { certificateProblem } = this.files;
+    if (certificateProblem !== null) this.warning.text = certificateProblem;
+  }
+
   private gone({ recovered }: Postmaster, { code, how, told }: Exit): void {
     for (const pipe of this.pipes) pipe.drain();
     const message = this.log.reason;
     if (!told) this.files.tunables.failed({ code, recovered, message });
+    if (!told && code === START_FAILED && !recovered) this.files.startFailed();
     this.run = null;
     this.data.forget();
     this.sessions.end();

@@ -7,7 +7,14 @@ import { randomBytes } from 'node:crypto';
 import { createServer, type Server, type Socket } from 'node:net';
 import { inBackground } from '../../contract/errors';
 import { onFrames, sendFrames } from '../../contract/frames';
-import { KeeperFrame, type MonitorFrame, PROTOCOL_VERSION, type StateCopy, type Status } from '../../contract/messages';
+import {
+  KeeperFrame,
+  type MonitorFrame,
+  PROTOCOL_VERSION,
+  type StateCopy,
+  type Status,
+  type TlsSettings,
+} from '../../contract/messages';
 import { proof, sameProof } from '../../contract/proof';
 import type { DeclaredNode, Policy } from '../../core/state/cluster';
 import type { NodeView } from '../../core/state/observation';
@@ -62,6 +69,7 @@ export class KeeperServer implements Keepers {
   private readonly unproven = new Set<Link>();
   private readonly refusals = new Map<string, number>();
   private incarnation: number;
+  private tls: TlsSettings | undefined;
 
   constructor(
     private readonly ports: KeeperPorts,
@@ -69,6 +77,7 @@ export class KeeperServer implements Keepers {
     private readonly loop: Pick<Events, 'wake' | 'advanced' | 'outranked'>,
   ) {
     this.incarnation = ports.store.incarnation;
+    this.tls = ports.settings.tls;
     const nowMs = ports.clock.nowMs();
     const peerOf = (node: DeclaredNode): Peer => {
       return { node, answers: new AnswerTimes(), period: newPeriod(node.name, null, false, nowMs) };
@@ -180,6 +189,15 @@ export class KeeperServer implements Keepers {
     return Math.min(hangTimeoutMs, peer.answers.limitMs(others) ?? hangTimeoutMs);
   }
 
+  encrypt(tls: TlsSettings): void {
+    this.tls = tls;
+    this.resendSettings();
+  }
+
+  private resendSettings(): void {
+    for (const { period } of this.peers.values()) if (period.link !== null) this.sendSettings(period.link);
+  }
+
   forget(nowMs: number): void {
     for (const peer of this.peers.values()) {
       peer.answers.age();
@@ -195,7 +213,7 @@ export class KeeperServer implements Keepers {
     this.peers.delete(node);
     peer.period.link?.destroy();
     this.nodes = this.nodes.filter((n) => n.name !== node);
-    for (const { period } of this.peers.values()) if (period.link !== null) this.sendSettings(period.link);
+    this.resendSettings();
   }
 
   restart(incarnation: number): void {
@@ -278,7 +296,8 @@ export class KeeperServer implements Keepers {
   private sendSettings(link: Link): void {
     const { databasePassword, ...rest } = this.ports.settings;
     const needsPassword = rest.databaseVerifier === undefined || !link.takesVerifier;
-    const settings = { ...rest, nodes: [...this.nodes], ...(needsPassword && { databasePassword }) };
+    const { nodes, tls } = this;
+    const settings = { ...rest, nodes: [...nodes], ...(needsPassword && { databasePassword }), ...(tls && { tls }) };
     link.send({ type: 'settings', settings });
   }
 

@@ -141,6 +141,9 @@ export class Metrics {
     gauges.synchronous.set(Number(status.syncMode === 'synchronous'));
     gauges.reachable.set(Number(status.haproxy.reachable));
     gauges.decision.set({ code: status.code }, 1);
+    const expires = status.tls?.expires ?? null;
+    const leftMs = expires === null ? null : Date.parse(expires) - Date.parse(status.at);
+    if (leftMs !== null) gauges.certificateExpires.set({ mode: status.tls?.mode }, leftMs / 1_000);
     for (const { name: node, ...figures } of status.nodes) {
       for (const role of NodeStatus.shape.role.options) gauges.role.set({ node, role }, Number(figures.role === role));
       gauges.connected.set({ node }, Number(figures.connected));
@@ -179,6 +182,11 @@ export class Metrics {
       observe: this.gauge('observe', '1: failoverMode is observe.'),
       synchronous: this.gauge('synchronous', '1: syncMode is synchronous.'),
       slotBytes: this.gauge('slot_retained_bytes', 'WAL that is kept for a replication slot.', ['node', 'slot']),
+      certificateExpires: this.gauge(
+        'certificate_expires_seconds',
+        'Time until the certificate that clients are shown expires; negative: it has expired.',
+        ['mode'],
+      ),
       decision: this.gauge('decision', '1 for the code of the last decision.', ['code']),
     };
   }

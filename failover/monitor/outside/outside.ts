@@ -20,6 +20,13 @@ import { clusterStatus, isServing, Sampler, type StatusView } from './status-vie
 /** The loop counts as alive when its last cycle is not older than this, ms. */
 const ALIVE_MS = 5_000;
 
+interface ShownCertificate {
+  /** End of its life, ms since the epoch; null: there is none. */
+  readonly expiresAtMs: number | null;
+  /** Why a newer one is not used. */
+  readonly problem: string | null;
+}
+
 export class Outside implements Log {
   private readonly sampler = new Sampler();
   private readonly feed: Feed;
@@ -38,6 +45,8 @@ export class Outside implements Log {
     private readonly log: Log,
     /** Carries out people's requests. It is called only for a request, because the loop is built later. */
     private readonly commands: () => Commands,
+    /** The certificate that clients are shown; absent or undefined: there is none. */
+    private readonly certificate: () => ShownCertificate | undefined = () => undefined,
   ) {
     this.cycleAtMs = clock.nowMs();
     const busy = () => this.seen !== null && isChanging(this.seen.decision.state);
@@ -107,7 +116,14 @@ export class Outside implements Log {
     return clusterStatus(this.situation(this.seen), {
       ...{ stack: this.config.stack, version: VERSION, decision: this.seen.decision, wallMs: Date.now() },
       lastFailover: this.feed.lastFailover,
+      tls: this.tls(),
     });
+  }
+
+  private tls(): StatusView['tls'] {
+    const { expiresAtMs = null, problem = null } = this.certificate() ?? {};
+    const expires = expiresAtMs === null ? null : new Date(expiresAtMs).toISOString();
+    return { mode: this.config.tls?.mode ?? 'off', expires, problem };
   }
 
   /** The newest decision and observation, judged at the present time. */

@@ -20,6 +20,8 @@ interface StatusInput {
   stack: string;
   version: string;
   lastFailover: Failover | null;
+  /** Absent: clients are not offered TLS, or it is not known. */
+  tls?: ClusterStatus['tls'];
   /** The present wall time, ms. With the situation's monotonic time it turns the observation's times into dates. */
   wallMs: number;
 }
@@ -56,6 +58,7 @@ export function clusterStatus(s: Situation, input: StatusInput): StatusView {
     },
     sync: { waitsFor: s.ordered?.k ?? 0, members: s.ordered?.members ?? [], changing: state.joint.length > 1 },
     lastFailover: input.lastFailover,
+    ...(input.tls && { tls: input.tls }),
   };
 }
 

@@ -1,0 +1,88 @@
+import { describe, expect, it } from 'vitest';
+import { checkConfig } from '../../stack/config';
+import { connectionUrls } from '../../stack/endpoints';
+import { tlsOf } from '../../stack/tls';
+import { topologyOf } from '../components/mocks';
+
+const tls = (raw: Record<string, string>, host = 'box') => {
+  const { settings, problems } = checkConfig(raw);
+  if (settings === undefined) throw new Error(problems.join('\n'));
+  return tlsOf(settings, ['haproxy', '10.201.43.10'], host);
+};
+const problems = (raw: Record<string, string>) => checkConfig(raw).problems;
+
+describe('the mode of TLS', () => {
+  it.each([
+    [{}, 'on'],
+    [{ bindAddress: '127.0.0.2' }, 'on'],
+    [{ bindAddress: '0.0.0.0' }, 'require'],
+    [{ bindAddress: '192.168.1.5' }, 'require'],
+    [{ bindAddress: '0.0.0.0', tls: 'on' }, 'on'],
+    [{ bindAddress: '0.0.0.0', tls: 'off' }, 'off'],
+    [{ tls: 'require' }, 'require'],
+  ])('of %j is %s', (raw, mode) => expect(tls(raw).mode).toBe(mode));
+
+  it('is explained where it follows from the address alone', () => {
+    expect(tls({ bindAddress: '0.0.0.0' }).because).toMatch(/0\.0\.0\.0, which is not loopback/);
+    expect(tls({ bindAddress: '0.0.0.0', tls: 'require' }).because).toBeUndefined();
+    expect(tls({}).because).toBeUndefined();
+  });
+
+  it('decides whether the connection strings ask for it', () => {
+    const urls = (mode: string) => connectionUrls(topologyOf({ tls: mode }), 'p');
+    expect(urls('on').write).toMatch(/\/app$/);
+    expect(urls('on').innerWrite).toMatch(/\?sslmode=disable$/);
+    for (const url of Object.values(urls('require'))) expect(url).toMatch(/\?sslmode=require$/);
+  });
+});
+
+describe('the names of the certificate', () => {
+  it('are those of clients on this machine and in the networks, and those of the config', () => {
+    expect(
+      tls({ bindAddress: '192.168.1.5', tlsNames: 'db.example.com, *.pg.example.com ,2001:db8::5' }).names,
+    ).toEqual([
+      ...['localhost', '127.0.0.1', '::1', '192.168.1.5', 'box', 'haproxy', '10.201.43.10'],
+      ...['*.pg.example.com', '2001:db8::5', 'db.example.com'],
+    ]);
+    expect(tls({ bindAddress: '0.0.0.0' }).names).not.toContain('0.0.0.0');
+    expect(tls({}, 'not a name').names).not.toContain('not a name');
+  });
+
+  it.each(['db_1.example.com', '10.0.0.256', '-a.example.com', 'a..b', 'a*.example.com', `${'a'.repeat(64)}.com`])(
+    'do not include %s, which no client would accept',
+    (name) => expect(problems({ tlsNames: name })).toEqual([expect.stringMatching(/^tlsNames: ".*" is refused/)]),
+  );
+});
+
+describe('a certificate of the user’s own', () => {
+  it('is read from its folder, which is mounted', () => {
+    expect(tls({ tlsCertificate: '/etc/ssl/db.pem', tlsKey: '/etc/ssl/private/db.key' }).own).toEqual({
+      certificate: {
+        ...{ key: 'tlsCertificate', source: '/etc/ssl', target: '/run/tls/certificate' },
+        path: '/run/tls/certificate/db.pem',
+      },
+      key: { key: 'tlsKey', source: '/etc/ssl/private', target: '/run/tls/key', path: '/run/tls/key/db.key' },
+    });
+  });
+
+  it('of certbot is read through its links, whose targets are in another folder', () => {
+    const folder = '/etc/letsencrypt/live/db.example.com';
+    const { own } = tls({ tlsCertificate: `${folder}/fullchain.pem`, tlsKey: `${folder}/privkey.pem` });
+    expect(own?.key).toMatchObject({
+      ...{ source: '/etc/letsencrypt', path: '/run/tls/key/live/db.example.com/privkey.pem' },
+    });
+  });
+
+  it('needs both files, by absolute paths', () => {
+    expect(problems({ tlsKey: '/k' })).toEqual([
+      'tlsCertificate: "" is refused; must name a file too, because tlsKey does',
+    ]);
+    expect(problems({ tlsCertificate: '/c' })).toEqual([
+      'tlsKey: "" is refused; must name a file too, because tlsCertificate does',
+    ]);
+    for (const path of ['c.pem', '/etc/../c.pem', '/etc/']) {
+      const [first] = problems({ tlsCertificate: path, tlsKey: '/k' });
+      expect(first).toMatch(/^tlsCertificate: ".*" is refused; must be empty, or the absolute path/);
+    }
+  });
+});
