@@ -17,7 +17,7 @@ const OTHER: Record<string, string> = {
   tlsCertificate: '/after/c.pem',
   tlsKey: '/after/k.pem',
   writePort: '6434',
-  bindAddress: '0.0.0.0',
+  bindAddress: '127.0.0.1',
   clientNetworks: '192.0.2.0/24',
   monitoring: 'false',
   subnet: '10.202.0.0/24',
