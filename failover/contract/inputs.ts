@@ -90,6 +90,8 @@ export const MonitorConfig = z.strictObject({
   logSizeBytes: z.number().int().min(1_024),
   /** The monitor posts each change of leader to this address. It may hold a secret. */
   notifyWebhook: z.url({ protocol: /^https?$/ }).optional(),
+  /** True when the stack has a pooler, which the monitor pauses during planned changes. */
+  pooler: z.boolean().optional(),
   policy: Policy,
 });
 export type MonitorConfig = z.infer<typeof MonitorConfig>;

@@ -52,11 +52,13 @@ async function main(): Promise<void> {
     settings: { ...config.settings, databasePassword: config.databasePassword },
     listen: { address: config.settings.monitorAddress, port: PORTS.keepers },
     sockets: PATHS.haproxySockets,
+    ...(config.pooler === true && { pooler: { address: config.settings.monitorAddress, port: PORTS.poolers } }),
     ...{ store, clock, log: outside },
     onDecision: (decision, observation) => outside.decided(decision, observation),
     onFailover: (failover) => outside.failover(failover),
   });
   await monitor.parts.keepers.listen();
+  await monitor.parts.pooler.listen();
   await outside.listen(PATHS.page);
   const end = (signal: string) => {
     const message = `stopped by ${signal}; the leader goes on serving, but there is no failover meanwhile`;

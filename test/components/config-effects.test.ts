@@ -6,8 +6,9 @@ import { settledProblems } from '../../stack/preflight-data';
 import { find, makeCluster, type Registered, register, topologyOf } from './mocks';
 
 const BEFORE: Record<string, string> = {
-  ...{ replicas: '1', databasePassword: 'old', monitoring: 'true', pgadmin: 'true' },
+  ...{ replicas: '1', databasePassword: 'old', monitoring: 'true', pgadmin: 'true', pooler: 'true' },
 };
+const VERIFIER = `SCRAM-SHA-256$4096:${'A'.repeat(22)}==$${'B'.repeat(43)}=:${'C'.repeat(43)}=`;
 /** Another value for each key; what is not named here is derived from the default. */
 const OTHER: Record<string, string> = {
   writePort: '6434',
@@ -24,10 +25,12 @@ const OTHER: Record<string, string> = {
   notifyWebhook: 'https://example.com/hook',
   postgresSettings: '{"work_mem": "8MB"}',
   pgadmin: 'false',
+  pooler: 'false',
   extraPackages: 'postgresql-17-pgvector',
   locales: 'de_DE.UTF-8',
   sharedMemory: '2GB',
   nodeMemory: '4GB',
+  poolRoles: JSON.stringify({ report: VERIFIER }),
 };
 const DATA = {
   name: 'postgres-primary-data',
@@ -79,6 +82,7 @@ function effectsOf(before: readonly Registered[], after: readonly Registered[]):
       return ['monitor replaced', ...(settingsOf(before) === settingsOf(after) ? [] : ['settings rolled out'])];
     if (id === 'Container prometheus') return `Prometheus ${comesOrGoes(id) ? 'comes or goes' : 'replaced'}`;
     if (id === 'Container pgadmin') return `pgAdmin ${comesOrGoes(id) ? 'comes or goes' : 'replaced'}`;
+    if (id === 'Container pooler') return `pooler ${comesOrGoes(id) ? 'comes or goes' : 'replaced'}`;
     if (id === 'Command haproxy-apply-config') return 'reload';
     const role = ROLE.exec(id)?.[1];
     if (role !== undefined)
