@@ -39,7 +39,13 @@ async function main(): Promise<void> {
   const format = config.logFormat === 'json' ? formatJson : formatLine;
   const path = join(PATHS.logFolder, 'failover.log');
   const file = new FileLog(path, config.logSizeBytes, LOG_FILES, linesTo(process.stdout), format);
-  const outside = new Outside(config, clock, file, () => monitor.parts.requests);
+  const outside = new Outside(
+    config,
+    clock,
+    file,
+    () => monitor.parts.requests,
+    () => monitor.parts.pooler.view(),
+  );
   for (const signal of UNUSED_SIGNALS) {
     process.on(signal, () => outside.write('INFO', 'monitor', 'SIGNAL_IGNORED', `${signal} is ignored`));
   }

@@ -1,6 +1,6 @@
 /** Page, API, metrics and webhook: what people and other programs get from the monitor. This room decides nothing. */
 
-import type { Failover } from '../../contract/api';
+import type { Failover, PoolerStatus } from '../../contract/api';
 import type { LogCode } from '../../contract/codes';
 import type { MonitorConfig } from '../../contract/inputs';
 import { PORTS } from '../../contract/layout';
@@ -10,7 +10,7 @@ import { VERSION } from '../../contract/version';
 import { Situation } from '../../core/facts/situation';
 import { type Decision, isChanging } from '../../core/state/cluster';
 import type { Observation } from '../../core/state/observation';
-import type { Clock, Commands, Log, Seen } from '../ports';
+import type { Clock, Commands, Log, PoolerView, Seen } from '../ports';
 import { Feed, SAMPLE_EVERY_MS } from './feed';
 import { httpApp, listenHttp, readPage } from './http';
 import { Metrics } from './metrics';
@@ -38,6 +38,8 @@ export class Outside implements Log {
     private readonly log: Log,
     /** Carries out people's requests. It is called only for a request, because the loop is built later. */
     private readonly commands: () => Commands,
+    /** What is known of the pooler; null when it is not connected. */
+    private readonly pooler: () => PoolerView | null = () => null,
   ) {
     this.cycleAtMs = clock.nowMs();
     const busy = () => this.seen !== null && isChanging(this.seen.decision.state);
@@ -107,6 +109,7 @@ export class Outside implements Log {
     return clusterStatus(this.situation(this.seen), {
       ...{ stack: this.config.stack, version: VERSION, decision: this.seen.decision, wallMs: Date.now() },
       lastFailover: this.feed.lastFailover,
+      ...(this.config.pooler === true && { pooler: poolerStatus(this.pooler()) }),
     });
   }
 
@@ -114,4 +117,9 @@ export class Outside implements Log {
   private situation({ decision, observation }: Seen): Situation {
     return new Situation(decision.state, observation, this.clock.nowMs(), this.config.policy);
   }
+}
+
+function poolerStatus(view: PoolerView | null): PoolerStatus {
+  if (view === null) return { connected: false, pause: 'no', pools: [] };
+  return { connected: true, pause: view.pause, pools: [...view.pools] };
 }
