@@ -2,6 +2,7 @@
 import * as pulumi from '@pulumi/pulumi';
 import type { z } from 'zod';
 import { PORTS } from '../failover/contract/layout';
+import { PooledDatabase } from '../failover/contract/pooler';
 import { nearest } from './config-values';
 import { asText, KEY_NAMES, KEYS, type Key, type KeyName } from './keys';
 import { CONSOLE_NAME } from './pool-roles';
@@ -158,6 +159,10 @@ function poolProblems({ pooler, poolSize, poolPort, poolRoles, ...other }: Parti
   for (const [key, value] of Object.entries({ databaseUser, databaseName }))
     if (value === CONSOLE_NAME)
       problems.push(`${key}: "${CONSOLE_NAME}" is refused while pooler is true; PgBouncer keeps it`);
+  if (databaseName !== undefined && !PooledDatabase.safeParse(databaseName).success)
+    problems.push(
+      `databaseName: ${JSON.stringify(databaseName)} is refused while pooler is true; PgBouncer takes A-Z, a-z, 0-9, "_", "." and "-"`,
+    );
   if (poolPort !== undefined && poolPort + roles.length > PORT_MAX)
     problems.push(
       `poolPort: "${poolPort}" is refused; with ${roles.length} poolRoles it must be at most ${PORT_MAX - roles.length}`,

@@ -28,6 +28,9 @@ export const ScramVerifier = z
   .max(512)
   .regex(/^SCRAM-SHA-256\$\d{1,7}:[A-Za-z0-9+/]+=*\$[A-Za-z0-9+/]{43}=:[A-Za-z0-9+/]{43}=$/);
 
+/** A database's name that PgBouncer's configuration takes: its parser knows no quotes there, whatever the manual says. */
+export const PooledDatabase = z.string().regex(/^[A-Za-z0-9_.-]+$/);
+
 /** One process of PgBouncer. */
 const Pool = z.strictObject({
   /** The only user that may log in through it. */
@@ -44,7 +47,7 @@ export const PoolerConfig = z.strictObject({
   key: z.string().min(32),
   /** HAProxy's write port on the inner network. */
   haproxy: z.strictObject({ host: z.ipv4(), port: z.number().int() }),
-  database: z.string().min(1),
+  database: PooledDatabase,
   /** How long HAProxy holds a connection while there is no leader, ms. PgBouncer has to wait longer than that. */
   holdTimeoutMs: z.number().int().min(0),
   /** Connections to PostgreSQL that each pool may open. */
@@ -54,7 +57,7 @@ export const PoolerConfig = z.strictObject({
    * The backends' own pool, in the first process: the database name by which they ask for it, and what PgBouncer runs on
    * each new connection of that pool. Absent without backends.
    */
-  backends: z.strictObject({ alias: z.string().min(1), connectQuery: z.string() }).optional(),
+  backends: z.strictObject({ alias: PooledDatabase, connectQuery: z.string() }).optional(),
 });
 export type PoolerConfig = z.infer<typeof PoolerConfig>;
 export type Pool = z.infer<typeof Pool>;

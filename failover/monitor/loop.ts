@@ -41,7 +41,7 @@ function partsOf(loop: Loop, state: ClusterState, ports: MonitorPorts, connect: 
     ...{ keepers, router, opening, pooler, timeline },
     ticker: new Ticker(clock, log, keepers, loop),
     observer: new Observer(nodes, retiring?.name, policy, keepers, router, clock.nowMs()),
-    executor: new Executor(keepers, router, opening, new PoolerPause(pooler, clock, log), store, () =>
+    executor: new Executor(keepers, router, opening, new PoolerPause(pooler, router, clock, log), store, () =>
       timeline.mark('closed'),
     ),
     reporter: new Reporter(log),

@@ -73,7 +73,10 @@ async function main(): Promise<void> {
     outside.close();
     void Promise.allSettled([store.close(), file.flush()]).then(() => process.exit(0));
   };
-  watchFolder(PATHS.haproxySockets, () => monitor.parts.router.poke());
+  watchFolder(PATHS.haproxySockets, () => {
+    monitor.parts.router.poke();
+    if (monitor.parts.pooler.haproxyLeaves()) monitor.wake();
+  });
   process.once('SIGTERM', () => end('SIGTERM'));
   process.once('SIGINT', () => end('SIGINT'));
   await monitor.run();

@@ -87,6 +87,9 @@ export interface Pooler {
   pause(wanted: boolean): void;
   /** True when no statement runs through the pooler now: it is paused, or there is none, or it is not connected. */
   isQuiet(): boolean;
+  /** True when HAProxy is told to stop and waits with that until {@link letHaproxyGo}, for a moment at most. */
+  haproxyLeaves(): boolean;
+  letHaproxyGo(): void;
   /** What the pooler reports; null when it is not connected. For people only. */
   view(): PoolerView | null;
   /** Begins to accept the pooler's connection. Throws when the address or port is not available. */
@@ -104,6 +107,8 @@ export interface PoolerView {
 export const NO_POOLER: Pooler = {
   pause: () => undefined,
   isQuiet: () => true,
+  haproxyLeaves: () => false,
+  letHaproxyGo: () => undefined,
   view: () => null,
   listen: async () => undefined,
   close: async () => undefined,

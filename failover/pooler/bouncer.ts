@@ -27,6 +27,14 @@ const RETRY_MS = 100;
 /** How long running transactions may go on when the container stops, ms. */
 const STOP_LIMIT_MS = 2_000;
 
+/** The database that stands for the console. */
+const CONSOLE = 'pgbouncer';
+
+/** Sum of a column. */
+function sum(rows: readonly Readonly<Record<string, string>>[], column: string): number {
+  return rows.reduce((total, row) => total + (Number(row[column]) || 0), 0);
+}
+
 export class Bouncer {
   private child: ChildProcess | null = null;
   private readonly console: Console;
@@ -82,6 +90,7 @@ export class Bouncer {
   /** The figures now, and repairs what is not as wanted. Null when the process does not answer. */
   async look(): Promise<PoolFigures | null> {
     try {
+      await this.compare();
       const figures = await this.figures();
       this.silentLooks = 0;
       return figures;
@@ -157,11 +166,13 @@ export class Bouncer {
   private async pause(isNewest: () => boolean): Promise<void> {
     this.set('pausing');
     const endMs = performance.now() + LOGIN_LIMIT_MS;
-    while (isNewest() && performance.now() < endMs && (await this.logsIn())) await delay(LOGIN_POLL_MS);
+    while (isNewest() && performance.now() < endMs && (await this.count('sv_login')) > 0) await delay(LOGIN_POLL_MS);
     if (!isNewest()) return;
     await this.pauser.ask('PAUSE', PAUSE_ANSWER_MS).catch((error: unknown) => {
       if (!messageOf(error).includes('already')) throw error;
     });
+    // The answer that it is paused already says nothing of the transactions that still run.
+    while (isNewest() && (await this.count('sv_active', 'sv_tested')) > 0) await delay(LOGIN_POLL_MS);
     if (isNewest()) this.set('paused');
   }
 
@@ -174,18 +185,15 @@ export class Bouncer {
     if (isNewest()) this.set('no');
   }
 
-  private async logsIn(): Promise<boolean> {
-    const rows = await this.console.ask('SHOW POOLS');
-    return rows.some((row) => Number(row.sv_login) > 0);
+  /** Number of connections to PostgreSQL in these states. */
+  private async count(...states: readonly string[]): Promise<number> {
+    const rows = (await this.console.ask('SHOW POOLS')).filter((row) => row.database !== CONSOLE);
+    return states.reduce((total, state) => total + sum(rows, state), 0);
   }
 
   private async figures(): Promise<PoolFigures> {
-    const pools = (await this.console.ask('SHOW POOLS')).filter((row) => row.database !== 'pgbouncer');
+    const pools = (await this.console.ask('SHOW POOLS')).filter((row) => row.database !== CONSOLE);
     const stats = await this.console.ask('SHOW STATS');
-    const [state] = await this.console.ask('SHOW STATE');
-    this.compare(Object.values(state ?? {}).includes('paused'));
-    const sum = (rows: readonly Record<string, string>[], column: string) =>
-      rows.reduce((total, row) => total + (Number(row[column]) || 0), 0);
     const waits = pools.map((row) => Number(row.maxwait) * 1_000 + Number(row.maxwait_us) / 1_000);
     return {
       role: this.pool.role,
@@ -200,8 +208,12 @@ export class Bouncer {
   }
 
   /** A PAUSE may have arrived after the RESUME that was sent after it. */
-  private compare(isPaused: boolean): void {
-    if (this.state !== 'pausing' && isPaused !== this.wanted) this.pursue();
+  private async compare(): Promise<void> {
+    const { turn, state } = this;
+    const rows = await this.console.ask('SHOW STATE');
+    const isPaused = rows.find((row) => row.key === 'paused')?.value === 'yes';
+    const isSame = turn === this.turn && state === this.state && state !== 'pausing';
+    if (isSame && isPaused !== this.wanted) this.pursue();
   }
 
   private set(state: PauseState): void {

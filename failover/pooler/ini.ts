@@ -32,9 +32,9 @@ export function iniOf(config: PoolerConfig, pool: Pool): string {
   const { haproxy, database, poolSize, backends, holdTimeoutMs } = config;
   const waits = Math.ceil(holdTimeoutMs / 1_000) + LONGER_S;
   const target = `host=${haproxy.host} port=${haproxy.port} dbname=${value(database)}`;
-  const databases = [`${name(database)} = ${target}`];
+  const databases = [`${database} = ${target}`];
   if (backends !== undefined && pool === config.pools[0])
-    databases.push(`${name(backends.alias)} = ${target} connect_query=${value(backends.connectQuery)}`);
+    databases.push(`${backends.alias} = ${target} connect_query=${value(backends.connectQuery)}`);
   const settings: Record<string, string | number> = {
     listen_addr: '0.0.0.0',
     listen_port: pool.port,
@@ -48,9 +48,10 @@ export function iniOf(config: PoolerConfig, pool: Pool): string {
     // The place for the certificate of TLS on the pooler's ports (client_tls_key_file, client_tls_cert_file).
     client_tls_sslmode: 'disable',
     server_tls_sslmode: 'prefer',
-    // Without `options` in this list an empty name in a client's options would make PgBouncer spin (CVE-2026-107349).
+    // Without `options` in this list, and without the space after a comma, an empty name in a client's options makes
+    // PgBouncer spin (CVE-2026-107349): its search for an empty word ends only at an empty place in the list.
     // `search_path` is not in it: a client that asks for one is refused rather than served in another schema.
-    ignore_startup_parameters: 'extra_float_digits,options',
+    ignore_startup_parameters: 'extra_float_digits, options',
     pool_mode: 'transaction',
     max_prepared_statements: PREPARED_MAX,
     max_client_conn: CLIENTS_MAX,

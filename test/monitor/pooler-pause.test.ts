@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { HOLD_LIMIT_MS } from '../../failover/core/procedures/switchover';
 import { type Activity, type ClusterState, emptyState } from '../../failover/core/state/cluster';
-import { PAUSE_LIMIT_MS, PoolerPause } from '../../failover/monitor/pooler-pause';
+import type { HaproxyView } from '../../failover/core/state/observation';
+import { AWAY_LIMIT_MS, PAUSE_LIMIT_MS, PoolerPause } from '../../failover/monitor/pooler-pause';
 
 const SERVING: Activity = { kind: 'serving' };
 const plan = (stage: 'prepare' | 'hold'): Activity => {
@@ -11,22 +12,30 @@ const HANDOVER: Activity = { kind: 'handover', candidate: 'b', planned: true };
 const PROMOTE: Activity = { kind: 'promote', cause: 'HANDED_OVER' };
 
 function rig() {
-  const world = { nowMs: 0, isQuiet: false, wanted: false };
+  const world = { nowMs: 0, isQuiet: false, wanted: false, leaves: false, let: 0 };
+  const view: HaproxyView = {
+    ...{ reachable: true, epoch: '1@1', slot: '10.0.0.20', closed: false, keeping: null, clean: true },
+  };
   const codes: string[] = [];
   const pooler = {
     pause: (wanted: boolean) => {
       world.wanted = wanted;
     },
     isQuiet: () => world.isQuiet,
+    haproxyLeaves: () => world.leaves,
+    letHaproxyGo: () => {
+      world.leaves = false;
+      world.let += 1;
+    },
   };
   const log = { write: (_level: string, _subject: string, code: string) => void codes.push(code) };
-  const pause = new PoolerPause(pooler, { nowMs: () => world.nowMs }, log);
+  const pause = new PoolerPause(pooler, { view: () => view }, { nowMs: () => world.nowMs }, log);
   const step = (activity: Activity): [wanted: boolean, holdsBack: boolean] => {
     const state: ClusterState = { ...emptyState(), leader: 'a', activity };
     const holdsBack = pause.holdsBack(state);
     return [world.wanted, holdsBack];
   };
-  return { world, step, codes };
+  return { world, view, step, codes };
 }
 
 describe('the pause of the pooler', () => {
@@ -61,6 +70,32 @@ describe('the pause of the pooler', () => {
     expect(step(HANDOVER)).toEqual([true, false]);
     expect(codes).toEqual(['POOLER_LATE']);
     expect(PAUSE_LIMIT_MS).toBeLessThan(HOLD_LIMIT_MS);
+  });
+
+  it('begins when HAProxy is told to stop, lets it go when nothing runs, and ends when the next one leads', () => {
+    const { world, view, step } = rig();
+    world.leaves = true;
+    expect(step(SERVING)).toEqual([true, false]);
+    expect(world.let).toBe(0);
+    world.isQuiet = true;
+    expect(step(SERVING)).toEqual([true, false]);
+    expect(world.let).toBe(1);
+    Object.assign(view, { reachable: false, slot: null });
+    expect(step(SERVING)).toEqual([true, false]);
+    Object.assign(view, { reachable: true, epoch: '7@9' });
+    expect(step(SERVING)).toEqual([true, false]);
+    Object.assign(view, { slot: '10.0.0.20' });
+    expect(step(SERVING)).toEqual([false, false]);
+  });
+
+  it('does not wait for a HAProxy that stays away', () => {
+    const { world, view, step } = rig();
+    world.leaves = true;
+    world.isQuiet = true;
+    step(SERVING);
+    Object.assign(view, { reachable: false, slot: null });
+    world.nowMs = AWAY_LIMIT_MS;
+    expect(step(SERVING)).toEqual([false, false]);
   });
 
   it('does not begin in an unplanned change', () => {

@@ -1,6 +1,9 @@
 /** The monitor's side and the supervisor's side of the lease, over real sockets. */
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
-import { afterEach, describe, expect, it } from 'vitest';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type FromPooler, PAUSE_LEASE_MS, type ToPooler } from '../../failover/contract/pooler';
 import { derivedPassword } from '../../failover/contract/proof';
 import { PoolerServer } from '../../failover/monitor/pooler/server';
@@ -13,9 +16,15 @@ const FIGURES: FromPooler = {
   pools: [{ role: 'app', clients: 3, waiting: 1, maxWaitMs: 2, active: 1, idle: 2, transactions: 9, restarts: 0 }],
 };
 const ended: (() => void)[] = [];
+let sockets = '';
+
+beforeEach(() => {
+  sockets = mkdtempSync(join(tmpdir(), 'pooler-server-'));
+});
 
 afterEach(() => {
   for (const end of ended.splice(0)) end();
+  rmSync(sockets, { recursive: true, force: true });
 });
 
 async function rig(key = derivedPassword(CLUSTER_KEY, 'pooler')) {
@@ -29,7 +38,11 @@ async function rig(key = derivedPassword(CLUSTER_KEY, 'pooler')) {
       woken += 1;
     },
   };
-  const server = new PoolerServer({ clusterKey: CLUSTER_KEY, clock, log }, { address: '127.0.0.1', port: 0 }, wake);
+  const server = new PoolerServer(
+    { clusterKey: CLUSTER_KEY, clock, log, sockets },
+    { address: '127.0.0.1', port: 0 },
+    wake,
+  );
   await server.listen();
   const link = new MonitorLink({ key, monitor: { host: '127.0.0.1', port: server.port() } });
   const run = link.run({ connected: () => undefined, receive: (frame) => got.push(frame), log: () => undefined });
@@ -60,6 +73,21 @@ describe('the pooler’s connection', () => {
     link.send(FIGURES);
     await waitFor('the figures', 5_000, () => server.view()?.pools.length === 1);
     expect(server.view()?.pools).toEqual(FIGURES.pools);
+  });
+
+  it('lets HAProxy announce its stop while it stands', async () => {
+    const { server, link } = await rig();
+    const file = (name: string) => join(sockets, name);
+    await waitFor('the connection', 5_000, () => server.view());
+    expect(existsSync(file('pooled'))).toBe(true);
+    expect(server.haproxyLeaves()).toBe(false);
+    writeFileSync(file('leaving'), '');
+    expect(server.haproxyLeaves()).toBe(true);
+    server.letHaproxyGo();
+    expect([server.haproxyLeaves(), existsSync(file('leaving'))]).toEqual([false, false]);
+    link.close();
+    await waitFor('the end', 5_000, () => server.view() === null);
+    expect(existsSync(file('pooled'))).toBe(false);
   });
 
   it('holds nothing back when it breaks', async () => {

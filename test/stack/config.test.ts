@@ -279,6 +279,9 @@ describe('the pooler', () => {
       'poolRoles: "app" is refused; databaseUser has poolPort already',
       'databaseName: "pgbouncer" is refused while pooler is true; PgBouncer keeps it',
     ]);
+    expect(problemsOf({ ...on, databaseName: 'my shop' })).toEqual([
+      'databaseName: "my shop" is refused while pooler is true; PgBouncer takes A-Z, a-z, 0-9, "_", "." and "-"',
+    ]);
     expect(problemsOf(both)).toEqual([]);
     expect(problemsOf({ ...on, poolPort: '65535', poolRoles: roles('a') })).toEqual([
       'poolPort: "65535" is refused; with 1 poolRoles it must be at most 65534',

@@ -17,6 +17,7 @@ import {
 } from '../../contract/pooler';
 import { derivedPassword, proof, sameProof } from '../../contract/proof';
 import type { Events, MonitorPorts, Pooler, PoolerView } from '../ports';
+import { HaproxyLeaves } from './haproxy-leaves';
 
 const HANDSHAKE_LIMIT_MS = 2_000;
 /** Connections that have not proven the key. More are refused. */
@@ -25,7 +26,7 @@ const UNPROVEN_MAX = 8;
 const SILENCE_LIMIT_MS = 5_000;
 const REFUSAL_LOG_MS = 60_000;
 
-type Ports = Pick<MonitorPorts, 'clusterKey' | 'log' | 'clock'>;
+type Ports = Pick<MonitorPorts, 'clusterKey' | 'log' | 'clock' | 'sockets'>;
 
 /** The supervisor as the monitor sees it over one connection. */
 interface Peer {
@@ -38,6 +39,7 @@ export class PoolerServer implements Pooler {
   private readonly server: Server;
   private readonly key: string;
   private readonly unproven = new Set<Socket>();
+  private readonly haproxy: HaproxyLeaves;
   private peer: Peer | null = null;
   private wanted = false;
   private renewal: NodeJS.Timeout | undefined;
@@ -49,6 +51,7 @@ export class PoolerServer implements Pooler {
     private readonly loop: Pick<Events, 'wake'>,
   ) {
     this.key = derivedPassword(ports.clusterKey, 'pooler');
+    this.haproxy = new HaproxyLeaves(ports.sockets);
     this.server = createServer({ noDelay: true }, (socket) => this.accept(socket));
   }
 
@@ -80,6 +83,14 @@ export class PoolerServer implements Pooler {
 
   isQuiet(): boolean {
     return this.peer === null || this.peer.pause === 'paused';
+  }
+
+  haproxyLeaves(): boolean {
+    return this.peer !== null && this.haproxy.waits();
+  }
+
+  letHaproxyGo(): void {
+    this.haproxy.release();
   }
 
   view(): PoolerView | null {
@@ -139,6 +150,7 @@ export class PoolerServer implements Pooler {
     const peer: Peer = { socket, pause: 'no', pools: [] };
     this.peer = peer;
     before?.socket.destroy();
+    this.haproxy.tellPooled(true);
     this.ports.log.write('INFO', 'pooler', 'POOLER_SEEN', 'the pooler is connected');
     this.tell();
     this.loop.wake();
@@ -147,6 +159,7 @@ export class PoolerServer implements Pooler {
 
   private end(): void {
     this.peer = null;
+    this.haproxy.tellPooled(false);
     this.ports.log.write('WARN', 'pooler', 'POOLER_LOST', 'the connection to the pooler broke');
     this.loop.wake();
   }
