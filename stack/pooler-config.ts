@@ -38,9 +38,21 @@ export function poolerConfig(topology: Topology, { key, databaseVerifier }: Pool
   };
 }
 
-/** What the backends run on each new connection, in one line without comments. */
-function backendsQuery(): string {
+/** PgBouncer keeps these for each client by itself. */
+const OF_THE_CLIENT = ['client_encoding', 'datestyle'];
+
+/**
+ * The backends' session settings for a new connection of their pool, made from the statement by which a backend sets them.
+ * PgBouncer sends at most CONNECT_QUERY_MAX bytes, so it is as short as it can be.
+ */
+export function backendsQuery(): string {
   const sql = readFileSync(join(__dirname, '..', 'backend', 'app', 'database', 'begin_session.sql'), 'utf8');
-  const lines = sql.split('\n').map((line) => line.replace(/\s*--.*$/, '').trim());
-  return lines.filter((line) => line !== '').join(' ');
+  const pairs = [...sql.matchAll(/^ {2}\('(\w+)', '([^']*)'\)/gm)].map(([, name = '', value = '']) => ({
+    name,
+    value,
+  }));
+  const plain = pairs.filter(({ name }) => name !== 'synchronous_commit' && !OF_THE_CLIENT.includes(name));
+  const sets = ['SET statement_timeout=0', ...plain.map(({ name, value }) => `SET ${name}='${value}'`)];
+  const raised = `SELECT set_config(n,'on',false)FROM(SELECT 'synchronous_commit')t(n)WHERE current_setting(n)IN('off','local')`;
+  return [...sets, raised].join(';');
 }

@@ -31,6 +31,12 @@ export const ScramVerifier = z
 /** A database's name that PgBouncer's configuration takes: its parser knows no quotes there, whatever the manual says. */
 export const PooledDatabase = z.string().regex(/^[A-Za-z0-9_.-]+$/);
 
+/**
+ * PgBouncer 1.24 builds `connect_query` in a buffer of 512 bytes. With a longer one every new connection is closed without a
+ * line in the log.
+ */
+export const CONNECT_QUERY_MAX = 500;
+
 /** One process of PgBouncer. */
 const Pool = z.strictObject({
   /** The only user that may log in through it. */
@@ -57,7 +63,7 @@ export const PoolerConfig = z.strictObject({
    * The backends' own pool, in the first process: the database name by which they ask for it, and what PgBouncer runs on
    * each new connection of that pool. Absent without backends.
    */
-  backends: z.strictObject({ alias: PooledDatabase, connectQuery: z.string() }).optional(),
+  backends: z.strictObject({ alias: PooledDatabase, connectQuery: z.string().max(CONNECT_QUERY_MAX) }).optional(),
 });
 export type PoolerConfig = z.infer<typeof PoolerConfig>;
 export type Pool = z.infer<typeof Pool>;

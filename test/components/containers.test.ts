@@ -345,11 +345,14 @@ describe('the pooler', () => {
         { role: 'blink_user', port: 6432, verifier: await verifierOf(PASSWORD, Buffer.from(SALT, 'base64')) },
         { role: 'report', port: 6433, verifier },
       ],
-      backends: { alias: 'backends', connectQuery: expect.stringMatching(/^BEGIN .*'search_path', 'public'.*COMMIT$/) },
+      backends: {
+        alias: 'backends',
+        connectQuery: expect.stringMatching(/^SET statement_timeout=0;SET search_path='public';.*'synchronous_commit'/),
+      },
     });
     expect(JSON.stringify(file())).not.toContain(GENERATED);
-    // One line for PgBouncer's file, without the comments.
     expect(file().backends?.connectQuery).not.toMatch(/\n|--/);
+    expect(file().backends?.connectQuery.match(/SET /g)).toHaveLength(11);
   });
 
   it('is what the backends connect to, for writing', () => {

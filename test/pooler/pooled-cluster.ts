@@ -16,6 +16,7 @@ import type { Observation } from '../../failover/core/state/observation';
 import { createMonitor } from '../../failover/monitor/monitor';
 import type { Store } from '../../failover/monitor/ports';
 import { renderHaproxyConfig } from '../../stack/haproxy-config';
+import { backendsQuery } from '../../stack/pooler-config';
 import { buildImage, docker, dockerQuietly, removeNode, startNode } from '../keeper/node-containers';
 import { waitFor } from '../rig/wait';
 
@@ -203,10 +204,9 @@ export class PooledCluster {
     });
   }
 
-  /** A client of the pooler, or with `direct` of HAProxy's write port. */
-  async client(options: { direct?: boolean } = {}): Promise<Client> {
-    const at = options.direct === true ? { host: `${this.options.subnet}.10`, port: PORTS.haproxyWrite } : this.at;
-    const client = new Client({ ...at, user: 'app', password: PASSWORD, database: 'app' });
+  /** A client of the pooler. */
+  async client(database = 'app'): Promise<Client> {
+    const client = new Client({ ...this.at, user: 'app', password: PASSWORD, database });
     client.on('error', () => undefined);
     await client.connect();
     return client;
@@ -247,6 +247,7 @@ export class PooledCluster {
       database: 'app',
       ...{ holdTimeoutMs: 30_000, poolSize: 20 },
       pools: [{ role: 'app', verifier: await this.verifier(), port: PORTS.pooler }],
+      backends: { alias: 'backends', connectQuery: backendsQuery() },
     };
     const owner = 'uid=10006,gid=10006';
     await docker(

@@ -1,5 +1,6 @@
--- Settings of every session of the backend, independent of ALTER ROLE … SET, ALTER DATABASE … SET and the server's file. With
--- the pooler, PgBouncer runs this on each new connection of the backends' own pool, too (stack/pooler-config.ts). A name that
+-- Settings of every session of the backend, independent of ALTER ROLE ... SET, ALTER DATABASE ... SET and the server's file. With
+-- the pooler, PgBouncer sets the same ones on each new connection of the backends' own pool: stack/pooler-config.ts makes its
+-- statement from the lines ('name', 'value') of this file. A name that
 -- this PostgreSQL does not know is left out. default_transaction_read_only is not here: a person who sets it wants no writes.
 -- Logins go on then, and a registration is refused with a sentence (RefusedError).
 --

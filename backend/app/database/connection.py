@@ -40,7 +40,7 @@ DIAL_DELAY_SECONDS = 0.02
 DIAL_DELAY_SECONDS_MAX = 0.5
 COMPLAIN_EVERY_SECONDS = 10
 
-BEGIN_SESSION = Path(__file__).with_name("begin_session.sql").read_text()
+BEGIN_SESSION = Path(__file__).with_name("begin_session.sql").read_text(encoding="utf-8")
 """The first statements of every session."""
 
 
