@@ -18,6 +18,7 @@ import { renderHaproxyConfig } from '../stack/haproxy-config';
 import { imageArgs } from '../stack/image-args';
 import { monitorConfig } from '../stack/monitor-config';
 import { type ImageName, imageContext, imagePart, imageTag, labels, NAMES } from '../stack/naming';
+import { poolerConfig } from '../stack/pooler-config';
 import { buildTopology, type StackIdentity, type Topology } from '../stack/topology';
 import { Backend } from './backend';
 import { HaProxy } from './haproxy';
@@ -26,6 +27,7 @@ import { Monitor } from './monitor';
 import { Monitoring } from './monitoring';
 import { passwordInForce, tellBackends } from './password-change';
 import { PgAdmin } from './pgadmin';
+import { Pooler } from './pooler';
 import { PostgresNode } from './postgres-node';
 import { checkBeforeChange } from './settings-check';
 
@@ -67,6 +69,8 @@ export class PostgresCluster extends pulumi.ComponentResource {
   /** Connection strings for reading and writing, and for reading only, through the published ports. Secret. */
   readonly writeUrl: pulumi.Output<string>;
   readonly readUrl: pulumi.Output<string>;
+  /** Connection string through the pooler; undefined without one. Secret. */
+  readonly poolUrl: pulumi.Output<string> | undefined;
   /** Token of the monitor's commands (`Authorization: Bearer …`). Secret. */
   readonly adminToken: pulumi.Output<string>;
   /** Password of pgAdmin's login page; undefined without pgAdmin. Secret. */
@@ -74,6 +78,7 @@ export class PostgresCluster extends pulumi.ComponentResource {
   /** Command that ends when the cluster serves. */
   readonly serving: command.local.Command;
   private readonly topology: Topology;
+  private readonly verifier: pulumi.Output<string>;
 
   constructor(
     private readonly name: string,
@@ -95,6 +100,7 @@ export class PostgresCluster extends pulumi.ComponentResource {
     this.databasePassword = pulumi.secret(
       args.databasePassword ?? args.settings.databasePassword ?? this.generated('database-password'),
     );
+    this.verifier = this.databaseVerifier();
     const urls = pulumi.secret(this.databasePassword.apply((password) => connectionUrls(topology, password)));
 
     const haproxy = this.haproxy(inner, front);
@@ -103,7 +109,9 @@ export class PostgresCluster extends pulumi.ComponentResource {
     const monitor = this.monitor(inner, haproxy, secrets, this.beforeMonitor(postgresImage));
     const nodes = this.nodes(postgresImage, inner, monitor, clusterKey);
     const inForce = this.afterPasswordChange(monitor);
-    const backends = topology.backends.length > 0 ? this.backends(front, urls, inForce) : [];
+    const pooler = this.pooler(inner, front, clusterKey, [haproxy.applied, monitor.container, ...inForce]);
+    const before = pooler === undefined ? inForce : [...inForce, pooler.container];
+    const backends = topology.backends.length > 0 ? this.backends(front, urls, before) : [];
     this.pgadminLogin = this.pgadmin(front, inForce);
     this.monitoring(inner);
 
@@ -114,6 +122,7 @@ export class PostgresCluster extends pulumi.ComponentResource {
     );
     this.writeUrl = urls.write;
     this.readUrl = urls.read;
+    this.poolUrl = pooler && pulumi.secret(urls.apply(({ pool = '' }) => pool));
     this.adminToken = pulumi.secret(clusterKey.apply((key) => derivedPassword(key, 'admin')));
     this.registerOutputs({ writeUrl: this.writeUrl, readUrl: this.readUrl });
   }
@@ -123,9 +132,10 @@ export class PostgresCluster extends pulumi.ComponentResource {
    * one on every run.
    */
   secretOutputs(): Record<string, pulumi.Output<string>> {
-    const { writeUrl, readUrl, databasePassword, adminToken, pgadminLogin } = this;
+    const { writeUrl, readUrl, poolUrl, databasePassword, adminToken, pgadminLogin } = this;
     return {
       ...{ writeUrl, readUrl, databasePassword, adminToken },
+      ...(poolUrl === undefined ? {} : { poolUrl }),
       ...(pgadminLogin === undefined ? {} : { pgadminLogin }),
     };
   }
@@ -235,7 +245,7 @@ export class PostgresCluster extends pulumi.ComponentResource {
         network: inner.name,
         haproxySockets: haproxy.sockets,
         config: pulumi
-          .all([clusterKey, authoritySecret, this.databasePassword, this.databaseVerifier()])
+          .all([clusterKey, authoritySecret, this.databasePassword, this.verifier])
           .apply(([key, authority, databasePassword, databaseVerifier]) =>
             monitorConfig(topology, {
               ...{ clusterKey: key, authoritySecret: authority, databasePassword, databaseVerifier },
@@ -291,10 +301,35 @@ export class PostgresCluster extends pulumi.ComponentResource {
 
   /** A client that knows only the new password waits until it is in force. */
   private afterPasswordChange(monitor: Monitor): pulumi.Resource[] {
-    const { backends, pgadmin, monitor: named } = this.topology;
-    if (backends.length === 0 && pgadmin === undefined) return [];
+    const { backends, pgadmin, pooler, monitor: named } = this.topology;
+    if (backends.length === 0 && pgadmin === undefined && pooler === undefined) return [];
     const part = this.part('password-in-force');
     return [passwordInForce(part, named.name, this.databasePassword, monitor.container, this)];
+  }
+
+  private pooler(
+    inner: docker.Network,
+    front: docker.Network,
+    clusterKey: pulumi.Output<string>,
+    after: readonly pulumi.Resource[],
+  ): Pooler | undefined {
+    const { topology } = this;
+    if (topology.pooler === undefined) return undefined;
+    return new Pooler(
+      this.part(NAMES.pooler),
+      {
+        ...topology.pooler,
+        ...this.container('pooler'),
+        innerNetwork: inner.name,
+        frontNetwork: front.name,
+        bindAddress: topology.settings.bindAddress,
+        config: pulumi.all([clusterKey, this.verifier]).apply(([key, databaseVerifier]) => {
+          return poolerConfig(topology, { key: derivedPassword(key, 'pooler'), databaseVerifier });
+        }),
+        after,
+      },
+      { parent: this },
+    );
   }
 
   private backends(
@@ -314,7 +349,7 @@ export class PostgresCluster extends pulumi.ComponentResource {
             ...container,
             name,
             network: front.name,
-            haproxyUrl: urls.innerWrite,
+            haproxyUrl: urls.apply(({ innerWrite, innerPool = innerWrite }) => innerPool),
             haproxyReadUrl: urls.innerRead,
             jwtKey,
             after: before === undefined ? inForce : [before.container],

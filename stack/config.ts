@@ -1,8 +1,11 @@
 /** Checks the whole config before anything is created; keys.ts says what each key may be. */
 import * as pulumi from '@pulumi/pulumi';
 import type { z } from 'zod';
+import { PORTS } from '../failover/contract/layout';
+import { PooledDatabase } from '../failover/contract/pooler';
 import { nearest } from './config-values';
 import { asText, KEY_NAMES, KEYS, type Key, type KeyName } from './keys';
+import { CONSOLE_NAME } from './pool-roles';
 
 const isKeyName = (name: string): name is KeyName => Object.hasOwn(KEYS, name);
 
@@ -38,7 +41,7 @@ export function checkConfig(raw: Readonly<Record<string, string>>): CheckedConfi
     else problems.push(...result.error.issues.map((issue) => problemOf(name, value, issue)));
   }
   problems.push(...sharedPorts(settings), ...networksOnLoopback(settings), ...tooManyReports(settings));
-  problems.push(...halfPair(settings));
+  problems.push(...halfPair(settings), ...poolProblems(settings));
   if (problems.length > 0) return { settings: undefined, problems };
   return { settings: Object.freeze(settings) as Settings, problems: [] };
 }
@@ -93,6 +96,20 @@ function unknownKey(name: string): string {
   return `${name}: unknown key; did you mean ${nearest(name, KEY_NAMES)}? Allowed: ${KEY_NAMES.join(', ')}`;
 }
 
+/** A role with a port of the pooler: inside the container, and on the host. */
+export interface PoolRole {
+  readonly role: string;
+  readonly port: number;
+  readonly hostPort: number;
+}
+
+/** The roles that have a port of the pooler: the stack's own one first. */
+export function poolRolesOf({ databaseUser, poolRoles, poolPort }: Settings): PoolRole[] {
+  return [databaseUser, ...Object.keys(poolRoles)].map((role, i) => {
+    return { role, port: PORTS.pooler + i, hostPort: poolPort + i };
+  });
+}
+
 /** The host ports by key. That of a part that does not run is undefined. */
 export function portsOf(settings: Settings) {
   const { writePort, readPort, statsPort, monitorPort, backendPort, prometheusPort, pgadminPort } = settings;
@@ -101,6 +118,7 @@ export function portsOf(settings: Settings) {
     backendPort: settings.backend === false ? undefined : backendPort,
     prometheusPort: settings.monitoring === true ? prometheusPort : undefined,
     pgadminPort: settings.pgadmin === true ? pgadminPort : undefined,
+    poolPort: settings.pooler === true ? settings.poolPort : undefined,
   };
 }
 
@@ -133,10 +151,54 @@ function halfPair({ tlsCertificate, tlsKey }: Partial<Settings>): string[] {
 /** Two services cannot share a host port. Refused values are missing in the settings. */
 function sharedPorts(settings: Partial<Settings>): string[] {
   const byPort = new Map<number, string[]>();
-  for (const [name, port] of Object.entries<number | undefined>(portsOf(settings as Settings))) {
+  for (const [name, port] of [
+    ...Object.entries<number | undefined>(portsOf(settings as Settings)),
+    ...poolPorts(settings),
+  ]) {
     if (port !== undefined) byPort.set(port, [...(byPort.get(port) ?? []), name]);
   }
   return [...byPort]
     .filter(([, names]) => names.length > 1)
     .map(([port, names]) => `${names.join(', ')}: ${port} is refused; each must be a port of its own`);
+}
+
+/** The pooler's ports after the first one, named by their roles. */
+function poolPorts({ pooler, poolPort, poolRoles }: Partial<Settings>): [string, number][] {
+  if (pooler !== true || poolPort === undefined || poolRoles === undefined) return [];
+  return Object.keys(poolRoles).map((role, i) => [`poolRoles (${role})`, poolPort + 1 + i]);
+}
+
+/**
+ * Connections of all pools together. The rest of the places on a node (SERVER_CONNECTIONS_MAX in haproxy-config.ts) is for
+ * those who connect without the pooler.
+ */
+const POOLED_CONNECTIONS_MAX = 64;
+const PORT_MAX = 65_535;
+
+/** What the pooler cannot run with. Refused values are missing in the settings. */
+function poolProblems({ pooler, poolSize, poolPort, poolRoles, ...other }: Partial<Settings>): string[] {
+  if (pooler !== true || poolRoles === undefined) return [];
+  const { databaseUser, databaseName } = other;
+  const problems: string[] = [];
+  const roles = Object.keys(poolRoles);
+  if (databaseUser !== undefined && Object.hasOwn(poolRoles, databaseUser))
+    problems.push(`poolRoles: ${JSON.stringify(databaseUser)} is refused; databaseUser has poolPort already`);
+  for (const [key, value] of Object.entries({ databaseUser, databaseName }))
+    if (value === CONSOLE_NAME)
+      problems.push(`${key}: "${CONSOLE_NAME}" is refused while pooler is true; PgBouncer keeps it`);
+  if (databaseName !== undefined && !PooledDatabase.safeParse(databaseName).success)
+    problems.push(
+      `databaseName: ${JSON.stringify(databaseName)} is refused while pooler is true; PgBouncer takes A-Z, a-z, 0-9, "_", "." and "-"`,
+    );
+  if (poolPort !== undefined && poolPort + roles.length > PORT_MAX)
+    problems.push(
+      `poolPort: "${poolPort}" is refused; with ${roles.length} poolRoles it must be at most ${PORT_MAX - roles.length}`,
+    );
+  const pools = 1 + roles.length + (other.backend === true ? 1 : 0);
+  const most = Math.floor(POOLED_CONNECTIONS_MAX / pools);
+  if (poolSize !== undefined && poolSize > most)
+    problems.push(
+      `poolSize: "${poolSize}" is refused; must be at most ${most}, because ${pools} pools (roles, and one for the backends) share ${POOLED_CONNECTIONS_MAX} connections`,
+    );
+  return problems;
 }

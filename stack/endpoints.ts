@@ -5,6 +5,7 @@
 import { budgetFor, budgetInWords } from '../failover/contract/budget';
 import { PORTS } from '../failover/contract/layout';
 import { NAMES } from './naming';
+import { backendsAlias } from './pooler-config';
 import { LOG_FILE, type Topology } from './topology';
 
 /** Addresses on the host, for people. They contain no secret. The address of a part that does not run is absent. */
@@ -43,6 +44,9 @@ export interface ConnectionUrls {
   readonly read: string;
   readonly innerWrite: string;
   readonly innerRead: string;
+  /** Through the pooler: for clients on the host, and for the backends. Absent without a pooler. */
+  readonly pool?: string;
+  readonly innerPool?: string;
 }
 
 /** @param password becomes a part of each string, so the result must be treated as a secret. */
@@ -62,6 +66,10 @@ export function connectionUrls(topology: Topology, password: string): Connection
     read: url(host, ports.readPort, outer),
     innerWrite: url(NAMES.haproxy, PORTS.haproxyWrite, inner),
     innerRead: url(NAMES.haproxy, PORTS.haproxyRead, inner),
+    ...(ports.poolPort !== undefined && {
+      pool: url(host, ports.poolPort, ''),
+      innerPool: `postgresql://${user}:${secret}@${NAMES.pooler}:${PORTS.pooler}/${backendsAlias(topology)}`,
+    }),
   };
 }
 

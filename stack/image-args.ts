@@ -15,11 +15,12 @@ export function imageArgs(image: ImageName, settings: Settings): Record<string, 
 }
 
 /** The images that a stack has. */
-export function imagesOf({ backends, prometheus, pgadmin }: Topology): ImageName[] {
+export function imagesOf({ backends, prometheus, pgadmin, pooler }: Topology): ImageName[] {
   const unused: ImageName[] = [
     ...(backends.length === 0 ? (['backend'] as const) : []),
     ...(prometheus === undefined ? (['prometheus'] as const) : []),
     ...(pgadmin === undefined ? (['pgadmin'] as const) : []),
+    ...(pooler === undefined ? (['pooler'] as const) : []),
   ];
   return IMAGES.filter((image) => !unused.includes(image));
 }

@@ -9,6 +9,7 @@ import { z } from 'zod';
 import { IDENTIFIER_BYTES_MAX, REPLICAS_MAX } from '../failover/contract/limits';
 import { BYTES, DURATIONS_MS, inPrivateSubnet, parseQuantity, parseSubnet } from './config-values';
 import { API_SLOTS } from './haproxy-config';
+import { POOL_ROLES_ALLOWED, PoolRoles } from './pool-roles';
 import { POSTGRES_SETTINGS_ALLOWED, PostgresSettings } from './postgres-settings';
 
 /** What a change of a key does to a running stack. docs/config.md explains each. */
@@ -23,6 +24,8 @@ export type Effect =
   | 'nodes replaced'
   | 'pgAdmin comes or goes'
   | 'pgAdmin replaced'
+  | 'pooler comes or goes'
+  | 'pooler replaced'
   | 'Prometheus comes or goes'
   | 'Prometheus replaced'
   | 'refused'
@@ -111,7 +114,10 @@ export const KEYS = {
   ]),
   bindAddress: text('127.0.0.1', 'an IPv4 address of this machine, for example 127.0.0.1 or 0.0.0.0', isIPv4, [
     'Host address on which all ports are published; 0.0.0.0 means every interface.',
-    ['HAProxy replaced', 'monitor replaced', 'backends replaced', 'Prometheus replaced', 'pgAdmin replaced'],
+    [
+      ...(['HAProxy replaced', 'monitor replaced', 'backends replaced', 'Prometheus replaced'] as const),
+      ...(['pgAdmin replaced', 'pooler replaced'] as const),
+    ],
     'From loopback to another address `tls: auto` becomes `require`: clients without TLS are refused.',
   ]),
   clientNetworks: list(
@@ -130,7 +136,14 @@ export const KEYS = {
     inPrivateSubnet,
     [
       'Private subnet of the inner Docker network. Every address in it is fixed.',
-      ['all replaced', 'monitor replaced', 'HAProxy replaced', 'nodes replaced', 'Prometheus replaced'],
+      [
+        'all replaced',
+        'monitor replaced',
+        'HAProxy replaced',
+        'nodes replaced',
+        'Prometheus replaced',
+        'pooler replaced',
+      ],
       'Every address changes; the data stays.',
     ],
   ),
@@ -170,7 +183,7 @@ export const KEYS = {
     (raw) => !/[\n\r\0]/.test(raw),
     [
       'Password of databaseUser. If it is empty, one is generated once and kept as a secret.',
-      ['monitor replaced', 'backends replaced', 'pgAdmin replaced'],
+      ['monitor replaced', 'backends replaced', 'pgAdmin replaced', 'pooler replaced'],
       'The running backends get the new password first and then know both. Open sessions stay; a new session needs the new password.',
     ],
   ),
@@ -200,8 +213,8 @@ export const KEYS = {
   ]),
   backend: bool(true, [
     'Run the FastAPI backend.',
-    ['backends come or go', 'reload', 'HAProxy replaced'],
-    'HAProxy publishes its port.',
+    ['backends come or go', 'reload', 'HAProxy replaced', 'pooler replaced'],
+    'HAProxy publishes its port, and a pooler has a pool for them.',
   ]),
   backendReplicas: integer(1, 1, API_SLOTS, [
     `Number of FastAPI backends behind the one port, 1 to ${API_SLOTS}. With 2 or more, one can stop without a pause.`,
@@ -214,6 +227,32 @@ export const KEYS = {
   ]),
   pgadmin: bool(false, ['Run pgAdmin 4 with the cluster registered in it.', ['pgAdmin comes or goes']]),
   pgadminPort: port(5050, ['Host port of pgAdmin; not used while pgadmin is false.', ['pgAdmin replaced']]),
+  pooler: bool(false, [
+    'Run a connection pooler (PgBouncer, transaction mode) on poolPort: its idle clients do not notice a change of leader.',
+    ['pooler comes or goes', 'backends replaced', 'monitor replaced'],
+    'The backends connect through it. What it does and what it cannot do: [pooler](pooler.md).',
+  ]),
+  poolPort: port(6432, [
+    'Host port of the pooler for databaseUser; the roles of poolRoles have the ports after it. Not used while pooler is false.',
+    ['pooler replaced'],
+  ]),
+  poolSize: integer(20, 1, 60, [
+    'Connections to PostgreSQL that the pooler opens at most for each role (and for the backends), 1 to 60.',
+    ['pooler replaced'],
+  ]),
+  poolRoles: {
+    type: 'object',
+    default: {},
+    allowed: POOL_ROLES_ALLOWED,
+    schema: PoolRoles,
+    unit: '',
+    hidden: true,
+    ...described([
+      'Further roles that have a port of the pooler, each with its verifier as `pg_authid.rolpassword` shows it. Set it with --secret.',
+      ['pooler replaced'],
+      'The ports follow poolPort in the order of the names. After `ALTER ROLE … PASSWORD` the verifier is another one.',
+    ]),
+  },
   hangTimeout: duration('2s', '500ms', '60s', ['The monitor replaces a primary that does not answer for this long.']),
   syncMode: oneOf(
     ['synchronous', 'asynchronous'],
@@ -243,7 +282,7 @@ export const KEYS = {
   readFallback: bool(true, ['When no replica is left, the read port leads to the primary.']),
   holdTimeout: duration('30s', '1s', '10m', [
     'While there is no primary, HAProxy holds a new connection for at most this long and then closes it.',
-    ['reload'],
+    ['reload', 'pooler replaced'],
   ]),
   startGrace: duration('10s', '0s', '10m', [
     'After a start of everything at once, the monitor waits this long for the former primary before a replica takes over.',

@@ -18,6 +18,7 @@ export const NAMES = {
   backend: 'backend',
   prometheus: 'prometheus',
   pgadmin: 'pgadmin',
+  pooler: 'pooler',
   innerNetwork: 'postgres-failover-inner',
   frontNetwork: 'postgres-failover-front',
   haproxyConfig: 'haproxy-config',
@@ -38,7 +39,7 @@ export const backendName = (index: number): string => (index === 1 ? NAMES.backe
 export const dataVolumeName = (node: string): string => `${node}-data`;
 
 /** The images that the program builds, named as their folders in `images/`. */
-export const IMAGES = ['postgres', 'haproxy', 'monitor', 'backend', 'prometheus', 'pgadmin'] as const;
+export const IMAGES = ['postgres', 'haproxy', 'monitor', 'backend', 'prometheus', 'pgadmin', 'pooler'] as const;
 export type ImageName = (typeof IMAGES)[number];
 
 /** Folder of the staged images, relative to the project's folder. */

@@ -3,13 +3,13 @@
  * frozen, and passed to the cluster, to the checks before a deployment and to the scripts.
  */
 import { resolve } from 'node:path';
-import { portsOf, type Settings } from './config';
+import { type PoolRole, poolRolesOf, portsOf, type Settings } from './config';
 import { addressIn } from './config-values';
 import { backendName, dataVolumeName, NAMES, replicaName } from './naming';
 import { type Tls, tlsOf } from './tls';
 
 /** Host numbers on the inner network; a replica's is the primary's plus its index. Addresses never swap (S14). */
-export const HOST = { haproxy: 10, monitor: 11, prometheus: 12, primary: 20 } as const;
+export const HOST = { haproxy: 10, monitor: 11, prometheus: 12, pooler: 13, primary: 20 } as const;
 
 /** The stack whose values are in the repository, for trials. */
 const TRIAL_STACK = 'dev';
@@ -60,6 +60,11 @@ export interface Topology {
   readonly backends: readonly BackendTopology[];
   /** Undefined when the stack runs no pgAdmin. */
   readonly pgadmin: { readonly name: string } | undefined;
+  /**
+   * Undefined when the stack runs no pooler. `roles`: every role that has a port, the stack's own one first, with the port
+   * inside the container and on the host.
+   */
+  readonly pooler: { readonly name: string; readonly address: string; readonly roles: readonly PoolRole[] } | undefined;
   /** The primary first, then the replicas in order. */
   readonly nodes: readonly NodeTopology[];
   /** Host ports by config key; those of backend, Prometheus and pgAdmin only when they run. */
@@ -112,6 +117,9 @@ export function buildTopology(settings: Settings, { project, stack, projectRoot 
       name: named(backendName(i + 1)),
     })),
     pgadmin: settings.pgadmin ? { name: named(NAMES.pgadmin) } : undefined,
+    pooler: settings.pooler
+      ? { name: named(NAMES.pooler), address: address(HOST.pooler), roles: poolRolesOf(settings) }
+      : undefined,
     nodes: [node(NAMES.primary, 0), ...replicas],
     ports: portsOf(settings),
   });

@@ -7,6 +7,7 @@ import { z } from 'zod';
 import { Level } from './log-line';
 import { SettingsStatus, SlotView, TlsMode } from './messages';
 import { NodeName } from './naming';
+import { PauseState, PoolFigures } from './pooler';
 
 /** A line of the log. `id` grows by one with each event since the monitor's start. */
 export const LogEvent = z.object({
@@ -88,6 +89,15 @@ export type NodeStatus = z.infer<typeof NodeStatus>;
 export const Pause = z.object({ reason: z.string(), since: z.string(), until: z.string().nullable() });
 export type Pause = z.infer<typeof Pause>;
 
+/** The pooler, with an entry in `pools` for each role that has a port. */
+export const PoolerStatus = z.object({
+  /** False while its supervisor is not connected to the monitor; then nothing else is known. */
+  connected: z.boolean(),
+  pause: PauseState,
+  pools: z.array(PoolFigures),
+});
+export type PoolerStatus = z.infer<typeof PoolerStatus>;
+
 /** `GET /api/v1/cluster`. */
 export const ClusterStatus = z.object({
   stack: z.string(),
@@ -129,6 +139,8 @@ export const ClusterStatus = z.object({
      */
     unreached: z.array(z.string()),
   }),
+  /** Absent in a stack without a pooler. */
+  pooler: PoolerStatus.optional(),
   sync: z.object({ waitsFor: z.number().int(), members: z.array(z.string()), changing: z.boolean() }),
   lastFailover: Failover.nullable(),
   /** TLS with clients. Absent when the monitor is older than this field. */

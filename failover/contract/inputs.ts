@@ -110,6 +110,8 @@ export const MonitorConfig = z.strictObject({
   notifyWebhook: z.url({ protocol: /^https?$/ }).optional(),
   /** Absent: clients are not offered TLS. */
   tls: TlsConfig.optional(),
+  /** True when the stack has a pooler, which the monitor pauses during planned changes. */
+  pooler: z.boolean().optional(),
   policy: Policy,
 });
 export type MonitorConfig = z.infer<typeof MonitorConfig>;

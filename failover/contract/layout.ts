@@ -14,6 +14,10 @@ export const PATHS = {
   logFolder: '/var/log/postgres-failover',
   /** Volume shared by HAProxy and monitor: `admin.sock` (runtime API) and `master.sock`. */
   haproxySockets: '/run/haproxy',
+  /** Input of the pooler's supervisor. */
+  poolerConfig: '/etc/postgres-failover/pooler.json',
+  /** Folder in memory for PgBouncer's files and its Unix sockets; only the pooler's own user may enter it. */
+  poolerRun: '/run/pooler',
   /** Volume of HAProxy that holds `haproxy.cfg`, written by the image's `apply-config`. */
   haproxyConfig: '/etc/haproxy/run',
   /** Part of HAProxy's image. */
@@ -42,10 +46,14 @@ export const PORTS = {
   haproxyStats: 5000,
   haproxyApi: 8000,
   keepers: 7400,
+  /** The pooler's supervisor connects here to the monitor. */
+  poolers: 7401,
   monitorHttp: 8008,
   backend: 8000,
   prometheus: 9090,
   pgadmin: 5050,
+  /** Of the stack's own role; the roles of `poolRoles` have the ports after it. */
+  pooler: 6432,
 } as const;
 
 /** Fixed numeric ids inside the images. `sockets` is the group that HAProxy and monitor share. */
@@ -56,6 +64,7 @@ export const IDS = {
   backend: 10003,
   prometheus: 10004,
   pgadmin: 10005,
+  pooler: 10006,
   sockets: 10010,
 } as const;
 

@@ -10,7 +10,7 @@ import { createHmac, timingSafeEqual } from 'node:crypto';
  */
 export function proof(
   clusterKey: string,
-  role: 'keeper' | 'monitor',
+  role: 'keeper' | 'monitor' | 'pooler',
   peerNonce: string,
   ownNonce: string,
   node: string,
@@ -29,7 +29,8 @@ export function sameProof(a: string, b: string): boolean {
  * - `replication`: for standbys, base backups and rewinds.
  * - `monitor`: for the monitor's own sessions in PostgreSQL.
  * - `admin`: the token of people and scripts that command the monitor over HTTP.
+ * - `pooler`: for the proofs between monitor and pooler. Clients reach the pooler, so it is not told the cluster key.
  */
-export function derivedPassword(clusterKey: string, role: 'replication' | 'monitor' | 'admin'): string {
+export function derivedPassword(clusterKey: string, role: 'replication' | 'monitor' | 'admin' | 'pooler'): string {
   return createHmac('sha256', clusterKey).update(`password\n${role}`).digest('hex');
 }

@@ -1,5 +1,6 @@
 /** Carries out the actions of a decision. No other file executes actions. */
-import type { Decision, DeclaredNode } from '../core/state/cluster';
+import type { Action, ClusterState, Decision, DeclaredNode } from '../core/state/cluster';
+import type { PoolerPause } from './pooler-pause';
 import type { Keepers, Opening, Router, Store } from './ports';
 
 /** Maximum time for which orders wait until the write slot is closed, ms. HAProxy may be down. */
@@ -18,6 +19,7 @@ export class Executor {
     private readonly keepers: Pick<Keepers, 'order' | 'probe'>,
     private readonly router: Pick<Router, 'write' | 'read' | 'closed'>,
     private readonly opening: Pick<Opening, 'want'>,
+    private readonly pooler: Pick<PoolerPause, 'holdsBack'>,
     /** Gives the incarnation that is part of each order's id. */
     private readonly store: Pick<Store, 'incarnation'>,
     /** Called when the write slot was closed for a change of leader and read back as closed. */
@@ -32,8 +34,10 @@ export class Executor {
     const addressOf = (node: string) => nodes.find((n) => n.name === node)?.address ?? null;
     const addressesOf = (names: readonly string[]) => names.map(addressOf).filter((address) => address !== null);
     if (!this.revoked) this.opening.want(actions.find((action) => action.kind === 'certify') ?? null);
+    const waits = this.revoked ? false : this.pooler.holdsBack(state);
     for (const action of actions) {
       if (this.revoked) return;
+      if (waits && endsSessions(action, state)) continue;
       switch (action.kind) {
         case 'route-write': {
           const { route } = action;
@@ -73,4 +77,10 @@ export class Executor {
     this.closing = true;
     if (await this.router.closed(CLOSE_LIMIT_MS)) this.onClosed();
   }
+}
+
+/** True for the actions of a planned change after which the leader's clients are cut off. The next cycle lists them again. */
+function endsSessions(action: Action, { leader }: ClusterState): boolean {
+  if (action.kind === 'route-write') return action.route.kind === 'held';
+  return action.kind === 'order' && action.node === leader && action.order.target.kind === 'stop';
 }

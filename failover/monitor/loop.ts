@@ -14,6 +14,7 @@ import { parseState, printState } from '../core/state/stored';
 import { suspected } from '../core/transitions';
 import { Executor } from './executor';
 import { Observer } from './observer';
+import { PoolerPause } from './pooler-pause';
 import type { Adapters, Events, MonitorPorts } from './ports';
 import { Reporter } from './reporter';
 import { Requests } from './requests';
@@ -34,13 +35,15 @@ function partsOf(loop: Loop, state: ClusterState, ports: MonitorPorts, connect: 
   const { policy, store, clock, log } = ports;
   const retiring = retiringLeader(state, ports.nodes);
   const nodes = retiring === null ? ports.nodes : [...ports.nodes, retiring];
-  const { keepers, router, opening } = connect(loop, nodes);
+  const { keepers, router, opening, pooler } = connect(loop, nodes);
   const timeline = new Timeline(clock, log, ports.onFailover);
   return {
-    ...{ keepers, router, opening, timeline },
+    ...{ keepers, router, opening, pooler, timeline },
     ticker: new Ticker(clock, log, keepers, loop),
     observer: new Observer(nodes, retiring?.name, policy, keepers, router, clock.nowMs()),
-    executor: new Executor(keepers, router, opening, store, () => timeline.mark('closed')),
+    executor: new Executor(keepers, router, opening, new PoolerPause(pooler, router, clock, log), store, () =>
+      timeline.mark('closed'),
+    ),
     reporter: new Reporter(log),
     requests: new Requests(clock, policy, loop, ports.newId ?? randomUUID),
   };

@@ -47,6 +47,7 @@ async function main(): Promise<void> {
     file,
     () => monitor.parts.requests,
     () => certificates,
+    () => monitor.parts.pooler.view(),
   );
   for (const signal of UNUSED_SIGNALS) {
     process.on(signal, () => outside.write('INFO', 'monitor', 'SIGNAL_IGNORED', `${signal} is ignored`));
@@ -64,11 +65,13 @@ async function main(): Promise<void> {
     settings: { ...config.settings, databasePassword: config.databasePassword, tls: certificates?.settings },
     listen: { address: config.settings.monitorAddress, port: PORTS.keepers },
     sockets: PATHS.haproxySockets,
+    ...(config.pooler === true && { pooler: { address: config.settings.monitorAddress, port: PORTS.poolers } }),
     ...{ store, clock, log: outside },
     onDecision: (decision, observation) => outside.decided(decision, observation),
     onFailover: (failover) => outside.failover(failover),
   });
   await monitor.parts.keepers.listen();
+  await monitor.parts.pooler.listen();
   await outside.listen(PATHS.page);
   const looking = certificates?.watch((tls) => monitor.parts.keepers.encrypt(tls));
   const end = (signal: string) => {
@@ -79,7 +82,10 @@ async function main(): Promise<void> {
     clearInterval(looking);
     void Promise.allSettled([store.close(), file.flush()]).then(() => process.exit(0));
   };
-  watchFolder(PATHS.haproxySockets, () => monitor.parts.router.poke());
+  watchFolder(PATHS.haproxySockets, () => {
+    monitor.parts.router.poke();
+    if (monitor.parts.pooler.haproxyLeaves()) monitor.wake();
+  });
   process.once('SIGTERM', () => end('SIGTERM'));
   process.once('SIGINT', () => end('SIGINT'));
   await monitor.run();

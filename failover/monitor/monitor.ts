@@ -3,7 +3,8 @@ import { budgetFor } from '../contract/budget';
 import { Loop } from './loop';
 import { KeeperServer } from './nodes/keepers';
 import { OpeningChecks } from './nodes/opening';
-import type { MonitorPorts } from './ports';
+import { PoolerServer } from './pooler/server';
+import { type MonitorPorts, NO_POOLER } from './ports';
 import { Haproxy } from './router/haproxy';
 
 /** Builds a monitor that begins with the stored state. Call `parts.keepers.listen()` before `run()`. */
@@ -12,6 +13,7 @@ export function createMonitor(ports: MonitorPorts): Loop {
     keepers: new KeeperServer(ports, nodes, loop),
     router: new Haproxy(ports, nodes, loop, budgetFor(ports.settings.postgresSettings)),
     opening: new OpeningChecks(ports, nodes, loop),
+    pooler: ports.pooler === undefined ? NO_POOLER : new PoolerServer(ports, ports.pooler, loop),
     ...ports.models?.(loop),
   }));
 }

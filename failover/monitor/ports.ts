@@ -7,6 +7,7 @@ import type { Answer, Failover } from '../contract/api';
 import type { LogCode } from '../contract/codes';
 import type { Level } from '../contract/log-line';
 import type { NodeSettings, OrderId, StateCopy, TlsSettings } from '../contract/messages';
+import type { PauseState, PoolFigures } from '../contract/pooler';
 import type { Decision, DeclaredNode, Policy, Target } from '../core/state/cluster';
 import type { HaproxyView, NodeView, Observation, Request } from '../core/state/observation';
 
@@ -82,6 +83,42 @@ export interface Opening {
   stop(): void;
 }
 
+/** The pooler, as far as the monitor commands it. A stack without one has {@link NO_POOLER}. */
+export interface Pooler {
+  /**
+   * Sets whether statements have to wait in the pooler. The pause is a lease: it is renewed until it is ended, and without
+   * that it ends by itself.
+   */
+  pause(wanted: boolean): void;
+  /** True when no statement runs through the pooler now: it is paused, or there is none, or it is not connected. */
+  isQuiet(): boolean;
+  /** True when HAProxy is told to stop and waits with that until {@link letHaproxyGo}, for a moment at most. */
+  haproxyLeaves(): boolean;
+  letHaproxyGo(): void;
+  /** What the pooler reports; null when it is not connected. For people only. */
+  view(): PoolerView | null;
+  /** Begins to accept the pooler's connection. Throws when the address or port is not available. */
+  listen(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** What the monitor knows of the pooler. */
+export interface PoolerView {
+  pause: PauseState;
+  pools: readonly PoolFigures[];
+}
+
+/** For a stack without a pooler. */
+export const NO_POOLER: Pooler = {
+  pause: () => undefined,
+  isQuiet: () => true,
+  haproxyLeaves: () => false,
+  letHaproxyGo: () => undefined,
+  view: () => null,
+  listen: async () => undefined,
+  close: async () => undefined,
+};
+
 /** What the monitor needs from the world, and the events that it reports. */
 export interface MonitorPorts {
   /** The declared nodes in order of preference. */
@@ -92,6 +129,8 @@ export interface MonitorPorts {
   settings: Omit<NodeSettings, 'nodes'>;
   /** Address at which the keepers connect. */
   listen: { address: string; port: number };
+  /** Address at which the pooler's supervisor connects. Absent in a stack without a pooler. */
+  pooler?: { address: string; port: number };
   /** The folder with HAProxy's sockets, `admin.sock` and `master.sock`. */
   sockets: string;
   store: Store;
@@ -125,6 +164,7 @@ export interface Adapters {
   keepers: Keepers;
   router: Router;
   opening: Opening;
+  pooler: Pooler;
 }
 
 /** The loop as the adapters see it: they report events to it, and ask it for what they cannot see themselves. */

@@ -1,6 +1,6 @@
 /** The parts of the page that show what the monitor tells. */
 import { createElement as h, type JSXNode } from 'hono/jsx/dom';
-import type { ClusterStatus, Failover, LogEvent, NodeStatus, Sample } from '../contract/api';
+import type { ClusterStatus, Failover, LogEvent, NodeStatus, PoolerStatus, Sample } from '../contract/api';
 import { chart, colourOf, keyEntry } from './charts';
 import { PAUSE, type Question, RESUME, rebuild, switchover } from './commands';
 import { ago, bytes, clock, milliseconds, span } from './format';
@@ -92,6 +92,7 @@ function answer(seen: Seen, ask: Ask): JSXNode {
     ),
     line('Now', h('span', { id: 'sentence' }, cluster?.sentence), ' ', h('code', null, cluster?.code)),
     line('Route', h('span', { id: 'route' }, cluster && routeOf(cluster))),
+    ...(cluster?.pooler === undefined ? [] : [line('Pool', h('span', { id: 'pool' }, poolOf(cluster.pooler)))]),
     h(
       'div',
       { class: 'buttons' },
@@ -123,6 +124,16 @@ function routeOf({ haproxy, sync }: ClusterStatus): string {
       ? 'a write waits for no other node'
       : `a write waits for ${sync.waitsFor} of ${sync.members.join(', ')}`;
   return `HAProxy sends writes to ${write}, reads to ${read}; ${waits}.`;
+}
+
+function poolOf({ connected, pause, pools }: PoolerStatus): string {
+  if (!connected) return 'The pooler is not connected to the monitor.';
+  const each = pools.map(({ role, clients, waiting, maxWaitMs, active, idle }) => {
+    const waits = waiting === 0 ? 'none waits' : `${waiting} wait, the longest for ${milliseconds(maxWaitMs)}`;
+    return `${role}: ${clients + waiting} clients, ${waits}; ${active} of ${active + idle} connections in use.`;
+  });
+  const paused = pause === 'no' ? [] : ['Statements wait for a planned change of leader.'];
+  return [...paused, ...each].join(' ');
 }
 
 type Texts = readonly (string | null)[];

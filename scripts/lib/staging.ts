@@ -49,6 +49,7 @@ const IMAGES: readonly ImageSource[] = [
   { image: 'backend', copy: ['backend/app', 'backend/pyproject.toml', 'backend/requirements.lock'] },
   { image: 'prometheus', copy: ['monitoring/alerts.yml'] },
   { image: 'pgadmin' },
+  { image: 'pooler', bundles: [{ entry: 'failover/pooler/main.ts', as: 'pooler.mjs' }] },
 ];
 
 /** Files that tools create beside the sources. They are never a part of an image. */

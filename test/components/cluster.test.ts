@@ -59,6 +59,11 @@ describe('the cluster', () => {
     ['three backends with backendReplicas 3', { backendReplicas: '3' }, [...replica(1), ...BACKEND, ...MORE]],
     ['none of them without a backend', { replicas: '0', backend: 'false', backendReplicas: '3' }, []],
     [
+      'a pooler with pooler true',
+      { pooler: 'true' },
+      [...replica(1), ...BACKEND, 'Container pooler', 'Image pooler-image', 'Pooler pooler'],
+    ],
+    [
       'pgAdmin with pgadmin true, also without a backend',
       { replicas: '0', backend: 'false', pgadmin: 'true' },
       [...PGADMIN, 'Command password-in-force'],
@@ -94,8 +99,8 @@ describe('the cluster', () => {
       'adminToken',
     ];
     expect((await names({ backend: 'false' })).sort()).toEqual(always.sort());
-    const optional = ['apiUrl', 'apiDocsUrl', 'prometheusUrl', 'pgadminUrl', 'pgadminLogin'];
-    const all = await names({ pgadmin: 'true', monitoring: 'true' });
+    const optional = ['apiUrl', 'apiDocsUrl', 'prometheusUrl', 'pgadminUrl', 'pgadminLogin', 'poolUrl'];
+    const all = await names({ pgadmin: 'true', monitoring: 'true', pooler: 'true' });
     expect(all).toEqual(expect.arrayContaining([...always, ...optional]));
   });
 

@@ -8,7 +8,9 @@ import { find, makeCluster, type Registered, register, topologyOf } from './mock
 const BEFORE: Record<string, string> = {
   ...{ replicas: '2', databasePassword: 'old', monitoring: 'true', pgadmin: 'true', bindAddress: '192.0.2.9' },
   ...{ tlsCertificate: '/before/c.pem', tlsKey: '/before/k.pem' },
+  pooler: 'true',
 };
+const VERIFIER = `SCRAM-SHA-256$4096:${'A'.repeat(22)}==$${'B'.repeat(43)}=:${'C'.repeat(43)}=`;
 /** Another value for each key; what is not named here is derived from the default. */
 const OTHER: Record<string, string> = {
   replicas: '3',
@@ -31,10 +33,12 @@ const OTHER: Record<string, string> = {
   notifyWebhook: 'https://example.com/hook',
   postgresSettings: '{"work_mem": "8MB"}',
   pgadmin: 'false',
+  pooler: 'false',
   extraPackages: 'postgresql-17-pgvector',
   locales: 'de_DE.UTF-8',
   sharedMemory: '2GB',
   nodeMemory: '4GB',
+  poolRoles: JSON.stringify({ report: VERIFIER }),
 };
 const DATA = {
   name: 'postgres-primary-data',
@@ -86,6 +90,7 @@ function effectsOf(before: readonly Registered[], after: readonly Registered[]):
       return ['monitor replaced', ...(settingsOf(before) === settingsOf(after) ? [] : ['settings rolled out'])];
     if (id === 'Container prometheus') return `Prometheus ${comesOrGoes(id) ? 'comes or goes' : 'replaced'}`;
     if (id === 'Container pgadmin') return `pgAdmin ${comesOrGoes(id) ? 'comes or goes' : 'replaced'}`;
+    if (id === 'Container pooler') return `pooler ${comesOrGoes(id) ? 'comes or goes' : 'replaced'}`;
     if (id === 'Command haproxy-apply-config') return 'reload';
     const role = ROLE.exec(id)?.[1];
     if (role !== undefined)

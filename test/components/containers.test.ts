@@ -5,6 +5,8 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { passfile } from '../../components/pgadmin';
 import { KeeperConfig, MonitorConfig } from '../../failover/contract/inputs';
+import { PoolerConfig } from '../../failover/contract/pooler';
+import { derivedPassword } from '../../failover/contract/proof';
 import { verifierOf } from '../../failover/contract/scram';
 import { find, GENERATED, makeCluster, type Registered, register, SALT } from './mocks';
 
@@ -144,6 +146,7 @@ describe('the monitor', () => {
         ...{ mode: 'on', secret: GENERATED },
         names: ['localhost', '127.0.0.1', '::1', hostname(), 'haproxy', '10.201.43.10'],
       },
+      pooler: false,
       policy: {
         hangTimeoutMs: 2_000,
         syncMode: 'synchronous',
@@ -338,5 +341,71 @@ describe('pgAdmin', () => {
 
   it('escapes what a passfile could misread', () => {
     expect(passfile('a:b', 'c\\d')).toBe('haproxy:5432:*:a\\:b:c\\\\d\n');
+  });
+});
+
+describe('the pooler', () => {
+  const verifier = `SCRAM-SHA-256$4096:${'A'.repeat(22)}==$${'B'.repeat(43)}=:${'C'.repeat(43)}=`;
+  let withIt: Registered[] = [];
+  beforeAll(async () => {
+    withIt = await register(() => {
+      const roles = { poolRoles: JSON.stringify({ report: verifier }), poolPort: '7432' };
+      makeCluster({ ...DATABASE, pooler: 'true', ...roles }, { databasePassword: PASSWORD });
+    });
+  });
+  const file = () => {
+    const [upload] = find(withIt, 'Container', 'pooler').inputs.uploads as { content: string }[];
+    return PoolerConfig.parse(JSON.parse(upload?.content ?? ''));
+  };
+
+  it('has exactly these inputs', () => {
+    const { inputs, secrets } = find(withIt, 'Container', 'pooler');
+    expect(inputs).toEqual({
+      ...running('pooler', 'pooler', '10006:10006', 10),
+      tmpfs: { '/run/pooler': 'rw,noexec,nosuid,nodev,size=16m,mode=0700,uid=10006,gid=10006' },
+      networksAdvanced: [inner(13), { name: 'postgres-failover-front', aliases: ['pooler'] }],
+      ports: [published(6432, 7432), published(6433, 7433)],
+      uploads: [upload('/etc/postgres-failover/pooler.json', expect.any(String))],
+      healthcheck: { tests: ['CMD', 'pooler-health'], interval: '15s', timeout: '5s', retries: 2 },
+    });
+    expect(secrets).toEqual(['uploads']);
+  });
+
+  it('is told verifiers, the key of its own lease, and neither a password nor the cluster key', async () => {
+    expect(file()).toEqual({
+      monitor: { host: '10.201.43.11', port: 7401 },
+      key: derivedPassword(GENERATED, 'pooler'),
+      haproxy: { host: '10.201.43.10', port: 5432 },
+      database: 'blink_db',
+      holdTimeoutMs: 30_000,
+      poolSize: 20,
+      pools: [
+        { role: 'blink_user', port: 6432, verifier: await verifierOf(PASSWORD, Buffer.from(SALT, 'base64')) },
+        { role: 'report', port: 6433, verifier },
+      ],
+      backends: {
+        alias: 'backends',
+        connectQuery: expect.stringMatching(/^SET statement_timeout=0;SET search_path='public';.*'synchronous_commit'/),
+      },
+    });
+    expect(JSON.stringify(file())).not.toContain(GENERATED);
+    expect(file().backends?.connectQuery).not.toMatch(/\n|--/);
+    expect(file().backends?.connectQuery.match(/SET /g)).toHaveLength(11);
+  });
+
+  it('is what the backends connect to, for writing', () => {
+    const { inputs } = find(withIt, 'Container', 'backend');
+    const urls = (inputs.uploads as { file: string; content: string }[]).map(({ content }) => content);
+    expect(urls.slice(0, 2)).toEqual([
+      'postgresql://blink_user:12345@haproxy:5433/blink_db',
+      'postgresql://blink_user:12345@pooler:6432/backends',
+    ]);
+    expect(
+      MonitorConfig.parse(
+        JSON.parse(
+          (find(withIt, 'Container', 'failover-monitor').inputs.uploads as { content: string }[])[0]?.content ?? '',
+        ),
+      ).pooler,
+    ).toBe(true);
   });
 });

@@ -24,7 +24,7 @@ const FACTS = ['contract', 'state', 'facts'];
 const ADAPTER = ['contract', 'state', 'monitor ports'];
 const CORE = ['state', 'facts', 'effects', 'transitions', 'procedures', 'core'];
 const LOOP = ['contract', ...CORE, 'monitor ports'];
-const WIRED = [...LOOP, 'nodes', 'router', 'coordination', 'outside', 'monitor'];
+const WIRED = [...LOOP, 'nodes', 'router', 'monitor pooler', 'coordination', 'outside', 'monitor'];
 const ROOMS: readonly Room[] = [
   room('contract', /^failover\/contract\//, [], 'what all sides agree on'),
   room('disk', /^failover\/disk\//, [], 'files that survive a crash, with any content'),
@@ -51,6 +51,8 @@ const ROOMS: readonly Room[] = [
   room('monitor ports', /^failover\/monitor\/ports\.ts/, ['contract', 'state'], 'between the loop and the outside'),
   room('nodes', /^failover\/monitor\/nodes\//, ADAPTER, 'the keepers and their PostgreSQL'),
   room('router', /^failover\/monitor\/router\//, ADAPTER, 'HAProxy'),
+  room('monitor pooler', /^failover\/monitor\/pooler\//, ADAPTER, 'the pooler’s supervisor'),
+  room('pooler', /^failover\/pooler\//, ['contract'], 'the processes of PgBouncer'),
   room('coordination', /^failover\/monitor\/coordination\//, ['contract', 'disk', 'monitor ports'], 'the store'),
   room('outside', /^failover\/monitor\/outside\//, LOOP, 'HTTP, which also asks the core'),
   room('monitor main', /^failover\/monitor\/(main|monitor)\.ts/, WIRED, 'puts the parts together'),

@@ -25,7 +25,7 @@ const DECISION: Decision = {
 };
 
 /** An executor that notes what it does. HAProxy confirms the closed slot when the test resolves `closed`. */
-function rig() {
+function rig(waits = false) {
   const did: string[] = [];
   const closed = Promise.withResolvers<boolean>();
   const executor = new Executor(
@@ -36,6 +36,7 @@ function rig() {
       closed: () => closed.promise,
     },
     { want: (check) => did.push(`check ${check?.node}`) },
+    { holdsBack: () => waits },
     { incarnation: 1 },
     () => did.push('closed'),
   );
@@ -68,6 +69,22 @@ describe('the actions of a decision', () => {
     closed.resolve(false);
     await done;
     expect(did).toEqual(['check a', 'write']);
+  });
+
+  it('that cut the leader’s clients off are left out while the pooler still works, and no others', async () => {
+    const held: Action[] = [
+      { kind: 'route-write', route: { kind: 'held', node: 'p', address: '10.0.0.20' } },
+      { kind: 'order', node: 'p', order: { term: 2, seq: 7, target: { kind: 'stop', drainMs: 5_000 } } },
+      { kind: 'order', node: 'a', order: { term: 2, seq: 7, target: { kind: 'stop' } } },
+      { kind: 'route-read', nodes: ['a'], stay: [] },
+    ];
+    const decision: Decision = { ...DECISION, state: { ...DECISION.state, leader: 'p' }, actions: held };
+    const waiting = rig(true);
+    await waiting.executor.execute(decision, NODES);
+    expect(waiting.did).toEqual(['check undefined', 'order a', 'read 10.0.0.21']);
+    const quiet = rig(false);
+    await quiet.executor.execute(decision, NODES);
+    expect(quiet.did).toEqual(['check undefined', 'write', 'order p', 'order a', 'read 10.0.0.21']);
   });
 
   it('are carried out for the next decision, which is not revoked', async () => {

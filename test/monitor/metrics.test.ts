@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import type { PoolerStatus } from '../../failover/contract/api';
 import { decide } from '../../failover/core/decide';
 import { Situation } from '../../failover/core/facts/situation';
 import { Metrics } from '../../failover/monitor/outside/metrics';
@@ -22,11 +23,12 @@ function at(heartbeat: number, heartbeatAgeMs: number, standby: StatusPart = {})
   return { seen, decision: decide(state, seen, NOW_MS, POLICY) };
 }
 
-function metrics(standby: StatusPart = {}, clock = { nowMs: () => NOW_MS }) {
+function metrics(standby: StatusPart = {}, clock = { nowMs: () => NOW_MS }, pooler?: PoolerStatus) {
   const { seen, decision } = at(7, 40, standby);
   const shown = { ...seen, haproxy: { ...seen.haproxy, read: ['10.0.0.21'] } };
   const s = new Situation(decision.state, shown, NOW_MS, POLICY);
-  const status = clusterStatus(s, { stack: 'dev', version: '1.2.3', decision, lastFailover: null, wallMs: 0 });
+  const input = { stack: 'dev', version: '1.2.3', decision, lastFailover: null, wallMs: 0, pooler };
+  const status = clusterStatus(s, input);
   const all = new Metrics('1.2.3', POLICY, clock);
   return Object.assign(all, { answer: () => all.text(status, seen) });
 }
@@ -34,6 +36,33 @@ function metrics(standby: StatusPart = {}, clock = { nowMs: () => NOW_MS }) {
 const lines = async (all: ReturnType<typeof metrics>) => (await all.answer()).text.split('\n');
 
 describe('GET /metrics', () => {
+  it('shows the pooler’s figures for each role, and none without a pooler', async () => {
+    const pool = {
+      role: 'app',
+      clients: 3,
+      waiting: 2,
+      maxWaitMs: 250,
+      active: 1,
+      idle: 4,
+      transactions: 9,
+      restarts: 1,
+    };
+    const shown = await lines(metrics({}, undefined, { connected: true, pause: 'pausing', pools: [pool] }));
+    expect(shown).toEqual(
+      expect.arrayContaining([
+        'pgfailover_pooler_connected 1',
+        'pgfailover_pooler_paused 1',
+        'pgfailover_pooler_clients{role="app",state="served"} 3',
+        'pgfailover_pooler_clients{role="app",state="waiting"} 2',
+        'pgfailover_pooler_connections{role="app",state="active"} 1',
+        'pgfailover_pooler_connections{role="app",state="idle"} 4',
+        'pgfailover_pooler_wait_seconds{role="app"} 0.25',
+        'pgfailover_pooler_restarts{role="app"} 1',
+      ]),
+    );
+    expect((await lines(metrics())).filter((line) => /^pgfailover_pooler_\w+\{/.test(line))).toEqual([]);
+  });
+
   it('shows role, lag, sync, routes and replication slots of each node, and the last decision', async () => {
     const { contentType, text } = await metrics().answer();
     expect(contentType).toContain('text/plain');

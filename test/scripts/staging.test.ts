@@ -81,7 +81,7 @@ describe('the staged images', () => {
     const [first, second] = [join(folder, 'a'), join(folder, 'b')];
     const staged = await bundleImages(undefined, first);
     await bundleImages(undefined, second);
-    const images = ['backend', 'haproxy', 'monitor', 'pgadmin', 'postgres', 'prometheus'];
+    const images = ['backend', 'haproxy', 'monitor', 'pgadmin', 'pooler', 'postgres', 'prometheus'];
     expect(staged.map(({ image }) => image).sort()).toEqual(images);
     for (const { image, changed } of staged)
       for (const path of changed) {

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
-import { checkConfig, problemList, settingsOf } from '../../stack/config';
+import { checkConfig, poolRolesOf, problemList, settingsOf } from '../../stack/config';
 import { KEYS, type Key } from '../../stack/keys';
 
 const ROOT = join(__dirname, '..', '..');
@@ -42,6 +42,10 @@ describe('the config', () => {
         monitoring: false,
         pgadmin: false,
         pgadminPort: 5050,
+        pooler: false,
+        poolPort: 6432,
+        poolSize: 20,
+        poolRoles: {},
         hangTimeoutMs: 2000,
         syncMode: 'synchronous',
         onNoReplica: 'continue',
@@ -100,6 +104,9 @@ describe('a refused value', () => {
     ['monitoring', ['yes', '1', '']],
     ['backendReplicas', ['0', '9', '-1', '1.5', '']],
     ['pgadmin', ['yes', '1', '']],
+    ['pooler', ['yes', '1', '']],
+    ['poolPort', ['0', '65536']],
+    ['poolSize', ['0', '61', '-1', '']],
     ['hangTimeout', ['2', '499ms', '61s', '2 s', '-2s', '2h', '2toString']],
     ['syncMode', ['async', '']],
     ['onNoReplica', ['wait', '', 'Continue']],
@@ -134,7 +141,7 @@ describe('a refused value', () => {
   });
 
   it('has a test for every key', () => {
-    expect(Object.keys(keys)).toHaveLength(46);
+    expect(Object.keys(keys)).toHaveLength(50);
   });
 
   it('of the password is never shown', () => {
@@ -264,6 +271,63 @@ describe('the networks of clients', () => {
       'clientNetworks: "192.0.2.0/24" is refused; with bindAddress 127.0.0.1 only this machine has access, and HAProxy ' +
         'does not see where a client comes from; set bindAddress, or leave it empty',
     ]);
+  });
+});
+
+describe('the pooler', () => {
+  const VERIFIER = `SCRAM-SHA-256$4096:${'A'.repeat(22)}==$${'B'.repeat(43)}=:${'C'.repeat(43)}=`;
+  const roles = (...names: string[]) => JSON.stringify(Object.fromEntries(names.map((name) => [name, VERIFIER])));
+  const on = { pooler: 'true', poolSize: '5' };
+
+  it('has a port for each role, in the order of their names', () => {
+    const { settings } = checkConfig({ ...on, poolPort: '7000', poolRoles: roles('web', 'report') });
+    expect(settings && poolRolesOf(settings)).toEqual([
+      { role: 'app', port: 6432, hostPort: 7000 },
+      { role: 'report', port: 6433, hostPort: 7001 },
+      { role: 'web', port: 6434, hostPort: 7002 },
+    ]);
+  });
+
+  it.each([
+    ['no JSON', 'x'],
+    ['a list', '["report"]'],
+    ['a password in place of a verifier', '{"report":"hunter2"}'],
+    ['the name of the console', roles('pgbouncer')],
+    ['an empty name', roles('')],
+    ['a name with a line break', roles('a\nb')],
+    ['too many', roles(...'abcdefghi')],
+  ])('refuses %s as roles, and shows no secret', (_, poolRoles) => {
+    const problems = problemsOf({ poolRoles });
+    expect(problems).toEqual([expect.stringMatching(/^poolRoles: .*; must be a JSON object/)]);
+    expect(problems.join()).not.toContain('hunter2');
+    expect(problems.join()).not.toContain('AAAA');
+  });
+
+  it('refuses what PgBouncer could not serve, while it is on', () => {
+    const both = { poolRoles: roles('app'), databaseName: 'pgbouncer' };
+    expect(problemsOf({ ...on, ...both })).toEqual([
+      'poolRoles: "app" is refused; databaseUser has poolPort already',
+      'databaseName: "pgbouncer" is refused while pooler is true; PgBouncer keeps it',
+    ]);
+    expect(problemsOf({ ...on, databaseName: 'my shop' })).toEqual([
+      'databaseName: "my shop" is refused while pooler is true; PgBouncer takes A-Z, a-z, 0-9, "_", "." and "-"',
+    ]);
+    expect(problemsOf(both)).toEqual([]);
+    expect(problemsOf({ ...on, poolPort: '65535', poolRoles: roles('a') })).toEqual([
+      'poolPort: "65535" is refused; with 1 poolRoles it must be at most 65534',
+    ]);
+    expect(problemsOf({ ...on, poolPort: '5433' })).toEqual([]);
+    expect(problemsOf({ ...on, poolPort: '5433', poolRoles: roles('a') })).toEqual([
+      'writePort, poolRoles (a): 5434 is refused; each must be a port of its own',
+    ]);
+  });
+
+  it('leaves places of each node for others', () => {
+    expect(problemsOf({ pooler: 'true', poolSize: '33' })).toEqual([
+      expect.stringMatching(/poolSize: "33".*at most 32/),
+    ]);
+    expect(problemsOf({ pooler: 'true', poolSize: '60', backend: 'false' })).toEqual([]);
+    expect(problemsOf({ poolSize: '60' })).toEqual([]);
   });
 });
 

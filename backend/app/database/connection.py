@@ -40,40 +40,8 @@ DIAL_DELAY_SECONDS = 0.02
 DIAL_DELAY_SECONDS_MAX = 0.5
 COMPLAIN_EVERY_SECONDS = 10
 
-# Settings of every session, independent of ALTER ROLE … SET, ALTER DATABASE … SET and the server's file. A name that
-# this PostgreSQL does not know is left out. default_transaction_read_only is not here: a person who sets it wants no
-# writes. Logins go on then, and a registration is refused with a sentence (RefusedError).
-SESSION_SETTINGS = {
-    "search_path": "public",  # PostgreSQL puts pg_catalog before it when it is not named
-    "client_encoding": "UTF8",
-    "datestyle": "ISO, MDY",  # psycopg reads no time in another form
-    "client_min_messages": "notice",  # a higher level would hide the warning that a commit is local only (S7)
-    "default_transaction_isolation": "read committed",  # a standby refuses serializable
-    "default_transaction_deferrable": "off",
-    "exit_on_error": "off",
-    # The deadlines of this program end a statement, and never by a cancel (S7).
-    "lock_timeout": "0",
-    # A session that was severed while it waits for a lock ends within this time. Otherwise a table that a person has
-    # locked fills the server with the sessions of requests that were answered long ago.
-    "client_connection_check_interval": "1s",
-    "transaction_timeout": "0",
-    "idle_session_timeout": "0",
-    "idle_in_transaction_session_timeout": "10min",
-}
-
-# Its own transaction is never serializable, which a standby refuses, and its first statement is SET, so that a role's
-# statement_timeout does not end the next one. A role or database that lowers synchronous_commit would give up the
-# promise unnoticed (S7).
-SET_ALL = """
-BEGIN ISOLATION LEVEL READ COMMITTED;
-SET statement_timeout = 0;
-SELECT pg_catalog.set_config(name, value, false)
-FROM (VALUES {values}, ('synchronous_commit', 'on')) AS own (name, value)
-WHERE pg_catalog.current_setting(name, true) IS NOT NULL
-  AND (name <> 'synchronous_commit' OR pg_catalog.current_setting('synchronous_commit') IN ('off', 'local'));
-COMMIT
-"""
-BEGIN_SESSION = SET_ALL.format(values=", ".join(f"('{name}', '{value}')" for name, value in SESSION_SETTINGS.items()))
+BEGIN_SESSION = Path(__file__).with_name("begin_session.sql").read_text(encoding="utf-8")
+"""The first statements of every session."""
 
 
 class Passwords:

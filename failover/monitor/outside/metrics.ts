@@ -4,7 +4,7 @@
  */
 
 import { Counter, Gauge, Histogram, Registry } from '@prometheus-io/client';
-import { type Failover, NodeStatus, type Sample } from '../../contract/api';
+import { type Failover, NodeStatus, type PoolerStatus, type Sample } from '../../contract/api';
 import type { LogCode } from '../../contract/codes';
 import { statusOf } from '../../core/facts/view';
 import type { Decision, Policy } from '../../core/state/cluster';
@@ -144,6 +144,7 @@ export class Metrics {
     const expires = status.tls?.expires ?? null;
     const leftMs = expires === null ? null : Date.parse(expires) - Date.parse(status.at);
     if (leftMs !== null) gauges.certificateExpires.set({ mode: status.tls?.mode }, leftMs / 1_000);
+    if (status.pooler !== undefined) this.fillPooler(status.pooler);
     for (const { name: node, ...figures } of status.nodes) {
       for (const role of NodeStatus.shape.role.options) gauges.role.set({ node, role }, Number(figures.role === role));
       gauges.connected.set({ node }, Number(figures.connected));
@@ -158,6 +159,20 @@ export class Metrics {
       }
       gauges.route.set({ node, route: 'write' }, Number(node === status.haproxy.write));
       gauges.route.set({ node, route: 'read' }, Number(status.haproxy.read.includes(node)));
+    }
+  }
+
+  private fillPooler({ connected, pause, pools }: PoolerStatus): void {
+    const { gauges } = this;
+    gauges.poolerConnected.set(Number(connected));
+    gauges.poolerPaused.set(Number(pause !== 'no'));
+    for (const { role, clients, waiting, maxWaitMs, active, idle, restarts } of pools) {
+      gauges.poolerClients.set({ role, state: 'served' }, clients);
+      gauges.poolerClients.set({ role, state: 'waiting' }, waiting);
+      gauges.poolerConnections.set({ role, state: 'active' }, active);
+      gauges.poolerConnections.set({ role, state: 'idle' }, idle);
+      gauges.poolerWait.set({ role }, maxWaitMs / 1_000);
+      gauges.poolerRestarts.set({ role }, restarts);
     }
   }
 
@@ -187,6 +202,12 @@ export class Metrics {
         'Time until the certificate that clients are shown expires; negative: it has expired.',
         ['mode'],
       ),
+      poolerConnected: this.gauge('pooler_connected', '1: the pooler is connected to the monitor.'),
+      poolerPaused: this.gauge('pooler_paused', '1: the pooler is paused for a planned change.'),
+      poolerClients: this.gauge('pooler_clients', 'Clients of the pooler.', ['role', 'state']),
+      poolerConnections: this.gauge('pooler_connections', 'The pooler’s connections to PostgreSQL.', ['role', 'state']),
+      poolerWait: this.gauge('pooler_wait_seconds', 'How long the oldest waiting statement has waited.', ['role']),
+      poolerRestarts: this.gauge('pooler_restarts', 'How often PgBouncer was started again.', ['role']),
       decision: this.gauge('decision', '1 for the code of the last decision.', ['code']),
     };
   }

@@ -1,6 +1,6 @@
 /** Page, API, metrics and webhook: what people and other programs get from the monitor. This room decides nothing. */
 
-import type { Failover } from '../../contract/api';
+import type { Failover, PoolerStatus } from '../../contract/api';
 import type { LogCode } from '../../contract/codes';
 import type { MonitorConfig } from '../../contract/inputs';
 import { PORTS } from '../../contract/layout';
@@ -10,7 +10,7 @@ import { VERSION } from '../../contract/version';
 import { Situation } from '../../core/facts/situation';
 import { type Decision, isChanging } from '../../core/state/cluster';
 import type { Observation } from '../../core/state/observation';
-import type { Clock, Commands, Log, Seen } from '../ports';
+import type { Clock, Commands, Log, PoolerView, Seen } from '../ports';
 import { Feed, SAMPLE_EVERY_MS } from './feed';
 import { httpApp, listenHttp, readPage } from './http';
 import { Metrics } from './metrics';
@@ -47,6 +47,8 @@ export class Outside implements Log {
     private readonly commands: () => Commands,
     /** The certificate that clients are shown; absent or undefined: there is none. */
     private readonly certificate: () => ShownCertificate | undefined = () => undefined,
+    /** What is known of the pooler; null when it is not connected. */
+    private readonly pooler: () => PoolerView | null = () => null,
   ) {
     this.cycleAtMs = clock.nowMs();
     const busy = () => this.seen !== null && isChanging(this.seen.decision.state);
@@ -117,6 +119,7 @@ export class Outside implements Log {
       ...{ stack: this.config.stack, version: VERSION, decision: this.seen.decision, wallMs: Date.now() },
       lastFailover: this.feed.lastFailover,
       tls: this.tls(),
+      ...(this.config.pooler === true && { pooler: poolerStatus(this.pooler()) }),
     });
   }
 
@@ -130,4 +133,9 @@ export class Outside implements Log {
   private situation({ decision, observation }: Seen): Situation {
     return new Situation(decision.state, observation, this.clock.nowMs(), this.config.policy);
   }
+}
+
+function poolerStatus(view: PoolerView | null): PoolerStatus {
+  if (view === null) return { connected: false, pause: 'no', pools: [] };
+  return { connected: true, pause: view.pause, pools: [...view.pools] };
 }

@@ -1,5 +1,5 @@
 /** The answer of `GET /api/v1/cluster` (api.ts), made from state and observation for a person or a script. Pure. */
-import type { ClusterStatus, Failover, NodeStatus, Sample } from '../../contract/api';
+import type { ClusterStatus, Failover, NodeStatus, PoolerStatus, Sample } from '../../contract/api';
 import { lsnDistance } from '../../contract/lsn';
 import type { SettingsStatus, Status } from '../../contract/messages';
 import { isUnreached } from '../../core/facts/haproxy';
@@ -22,6 +22,8 @@ interface StatusInput {
   lastFailover: Failover | null;
   /** Absent: clients are not offered TLS, or it is not known. */
   tls?: ClusterStatus['tls'];
+  /** Undefined in a stack without a pooler. */
+  pooler?: PoolerStatus;
   /** The present wall time, ms. With the situation's monotonic time it turns the observation's times into dates. */
   wallMs: number;
 }
@@ -56,6 +58,7 @@ export function clusterStatus(s: Situation, input: StatusInput): StatusView {
       read: (haproxy.read ?? []).map(nameOf),
       unreached: s.names.filter((name) => isUnreached(s, name)),
     },
+    ...(input.pooler !== undefined && { pooler: input.pooler }),
     sync: { waitsFor: s.ordered?.k ?? 0, members: s.ordered?.members ?? [], changing: state.joint.length > 1 },
     lastFailover: input.lastFailover,
     ...(input.tls && { tls: input.tls }),
