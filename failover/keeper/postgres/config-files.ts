@@ -5,7 +5,6 @@ import { KEEPER_ROLE, MONITOR_ROLE, REPLICATION_ROLE, slotName } from '../../con
 import { STREAM_OPTIONS } from '../../contract/session-settings';
 import type { ServerConfig } from '../ports';
 import type { Place } from './place';
-import { ROLES_FILE } from './role-list';
 import { template } from './template';
 
 type NodeOfConf = Pick<Place, 'node' | 'port' | 'passfile'>;
@@ -82,6 +81,8 @@ export function renderPgHba(settings: NodeSettings): string {
   });
 }
 
+/** Name of the file with the roles that may log in (role-list.ts), beside pg_hba.conf. */
+export const ROLES_FILE = 'pg_hba.roles';
 const KEEPER_MAP = 'keeper';
 
 /** pg_ident.conf. It lets the container's operating system user `postgres` log in with the keeper's role. */
