@@ -168,7 +168,7 @@ const ADAPTERS: readonly RegExp[] = [
   /^failover\/monitor\/(outside|coordination)\//,
   /^failover\/monitor\/(main|log)\.ts/,
   // Schemas of the HTTP API, of the log and of the input files.
-  /^failover\/contract\/(api|inputs|log-line|scram|version)\.ts/,
+  /^failover\/contract\/(api|inputs|log-line|role-sql|scram|version)\.ts/,
 ];
 /** Modules in the same folders that are logic, so the simulator runs them. */
 const LOGIC: readonly string[] = [
