@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { hbaToken, isToken, ROLES_FILE, RoleList, renderRoles } from '../../failover/keeper/postgres/role-list';
+import { ROLES_FILE } from '../../failover/keeper/postgres/config-files';
+import { hbaToken, isToken, RoleList, renderRoles } from '../../failover/keeper/postgres/role-list';
 import type { Session } from '../../failover/keeper/postgres/session';
 import { HOSTILE_NAMES } from './hostile-names';
 

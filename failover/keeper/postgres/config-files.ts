@@ -6,7 +6,6 @@ import { STREAM_OPTIONS } from '../../contract/session-settings';
 import type { ServerConfig } from '../ports';
 import type { TlsFiles } from './certificate-files';
 import type { Place } from './place';
-import { ROLES_FILE } from './role-list';
 import { template } from './template';
 
 type NodeOfConf = Pick<Place, 'node' | 'port' | 'passfile'>;
@@ -86,6 +85,8 @@ export function renderPgHba(settings: NodeSettings): string {
   });
 }
 
+/** Name of the file with the roles that may log in (role-list.ts), beside pg_hba.conf. */
+export const ROLES_FILE = 'pg_hba.roles';
 const KEEPER_MAP = 'keeper';
 
 /** pg_ident.conf. It lets the container's operating system user `postgres` log in with the keeper's role. */

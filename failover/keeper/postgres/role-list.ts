@@ -8,11 +8,10 @@ import { join } from 'node:path';
 import { messageOf } from '../../contract/errors';
 import { FIRST_OID, WITH_BARRED } from '../../contract/role-sql';
 import { writeWhole } from '../../disk/durable';
+import { ROLES_FILE } from './config-files';
 import type { Warning } from './data-folder';
 import { type Session, sqlState } from './session';
 
-/** Name of the file, beside pg_hba.conf. */
-export const ROLES_FILE = 'pg_hba.roles';
 /** Largest number of names. PostgreSQL compares each new session's role with one after the other. */
 const ROLES_MAX = 20_000;
 /** Shortest interval between two looks at the catalog, ms. A node at rest is looked at every 400 ms. */
@@ -22,11 +21,13 @@ const REST_MS = 5_000;
 /** From this number of failures in a row on, they are told. */
 const FAILURES_TOLD = 2;
 
-/** Changes with every change of a role or a membership: each of them gives its row a new `xmin`. */
+/** Changes with everything that the list depends on. */
 const DIGEST = `
 SELECT concat_ws(' ', r.n, r.h, m.n, m.h) AS digest
-FROM (SELECT count(*) AS n, sum(hashtextextended(concat(oid, ' ', xmin), 0)) AS h FROM pg_authid) r,
-  (SELECT count(*) AS n, sum(hashtextextended(concat(oid, ' ', xmin), 0)) AS h FROM pg_auth_members) m`;
+FROM (SELECT count(*) AS n, sum(hashnameextended(rolname, oid::int8 * 4 + rolsuper::int * 2 + rolreplication::int)) AS h
+    FROM pg_authid) r,
+  (SELECT count(*) AS n, sum(hashoidextended(roleid, member::int8 * 4 + inherit_option::int * 2 + set_option::int)) AS h
+    FROM pg_auth_members) m`;
 
 // A name comes as its bytes: it may have been made in a database of another encoding.
 const ROLES = `${WITH_BARRED}
