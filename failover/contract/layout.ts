@@ -20,8 +20,8 @@ export const PATHS = {
   poolerRun: '/run/pooler',
   /** Volume of HAProxy that holds `haproxy.cfg`, written by the image's `apply-config`. */
   haproxyConfig: '/etc/haproxy/run',
-  /** Part of HAProxy's image. */
-  cancelScript: '/usr/local/lib/postgres-failover/cancel.lua',
+  /** The entry point of HAProxy's image puts it there, so that an earlier image starts with a config that names it. */
+  cancelScript: '/etc/haproxy/run/cancel.lua',
   prometheusConfig: '/etc/pgfailover-prometheus/prometheus.yml',
   /** Rules of the alerts, part of Prometheus's image. */
   prometheusRules: '/etc/pgfailover-prometheus/alerts.yml',
