@@ -107,6 +107,14 @@ class Report {
     return report;
   }
 
+  /** A session on this node, once new readers get there. */
+  static async openOn(node: string): Promise<Report> {
+    await until(`new readers get to ${node}`, () => readers().join() === node);
+    const report = await Report.open();
+    expect(await report.node()).toBe(node);
+    return report;
+  }
+
   async ask(sql: string): Promise<string> {
     const { rows } = await this.client.query<{ value: string }>(sql);
     return String(rows[0]?.value);
@@ -168,8 +176,7 @@ describe.skipIf(!isRoot)('reports on the read port', () => {
   it('survive a change of their table on the report replica, and are cancelled on a counted standby (S16)', async () => {
     const delays = await Promise.all([B, C].map((node) => superuser(node, 'SHOW max_standby_streaming_delay')));
     expect(delays).toEqual(['100ms', '30s']);
-    const report = await Report.open();
-    expect(await report.node()).toBe(C);
+    const report = await Report.openOn(C);
     await report.ask('BEGIN ISOLATION LEVEL REPEATABLE READ');
     expect(await report.ask('SELECT count(*) AS value FROM t')).toBe('1');
     const slow = 'BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM t; SELECT pg_sleep(10)';
@@ -194,14 +201,12 @@ describe.skipIf(!isRoot)('reports on the read port', () => {
   });
 
   it('go on for readLagGrace when replay stands still, while new ones go elsewhere', async () => {
-    const report = await Report.open();
-    expect(await report.node()).toBe(C);
+    const report = await Report.openOn(C);
     await superuser(C, 'SELECT pg_wal_replay_pause()');
     await superuser(A, `CREATE TABLE big AS SELECT repeat(md5(n::text), 32) FROM generate_series(1, 20480) n`);
     await until('new readers go to the other standby', () => readers().join() === B);
     const fromMs = performance.now();
-    const next = await Report.open();
-    expect(await next.node()).toBe(B);
+    const next = await Report.openOn(B);
     await until('the report is ended', async () => {
       if (report.ended !== null) return true;
       await report.ask('SELECT 1 AS value').catch(() => undefined);
@@ -218,8 +223,7 @@ describe.skipIf(!isRoot)('reports on the read port', () => {
   });
 
   it('go on while the leader changes, when their node is neither the former nor the next one (S13)', async () => {
-    const report = await Report.open();
-    expect(await report.node()).toBe(C);
+    const report = await Report.openOn(C);
     await docker('kill', A);
     await until('the counted standby leads', () => decision?.state.leader === B && decision.code === 'STEADY');
     await until('the report replica serves readers again', () => readers().join() === C);
