@@ -25,7 +25,7 @@ function target(): Target {
     token: async () => derivedPassword(config.clusterKey, 'admin'),
     password: async () => config.databasePassword,
     requiresTls: config.tls?.mode === 'require',
-    caCertificate: async () => (config.tls === undefined ? '' : (await authorityOf(config.tls.secret)).certificate),
+    caCertificate: async () => (config.tls === undefined ? '' : (await authorityOf(config.tls.secret)).certificate()),
   };
 }
 

@@ -96,7 +96,7 @@ export class PostgresCluster extends pulumi.ComponentResource {
     const front = this.network(NAMES.frontNetwork, topology.networks.front, {}, [inner]);
     const clusterKey = this.generated('cluster-key');
     const authoritySecret = this.generated('certificate-authority');
-    this.caCertificate = pulumi.unsecret(authoritySecret.apply(async (s) => (await authorityOf(s)).certificate));
+    this.caCertificate = pulumi.unsecret(authoritySecret.apply(async (s) => (await authorityOf(s)).certificate()));
     this.databasePassword = pulumi.secret(
       args.databasePassword ?? args.settings.databasePassword ?? this.generated('database-password'),
     );

@@ -145,7 +145,7 @@ function missingContexts(topology: Topology, projectRoot: string): string[] {
 }
 
 /** Folders of the user's certificate and key. The engine cannot mount one that is not there. */
-function missingFolders({ tls: { own } }: Topology): string[] {
+export function missingFolders({ tls: { own } }: Topology): string[] {
   const files = own === undefined ? [] : [own.certificate, own.key];
   return files
     .filter(({ source }) => !existsSync(source))

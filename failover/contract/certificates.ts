@@ -6,7 +6,7 @@
  *
  * P-256 with SHA-256 throughout: with Ed25519 no libpq client could log in, see `pairProblem` in certificate-check.ts.
  */
-import { createHash, createPrivateKey, createPublicKey, hkdfSync, type KeyObject } from 'node:crypto';
+import { createECDH, createHash, createPrivateKey, createPublicKey, hkdfSync, type KeyObject } from 'node:crypto';
 import { isIP } from 'node:net';
 import { bits, element, identifier, integer, octets, sequence, set, TRUE, tagged, time, utf8 } from './der';
 
@@ -43,7 +43,7 @@ export interface LeafRequest {
 
 export interface Authority {
   /** Its own certificate, which clients trust (`sslrootcert`), as PEM. */
-  readonly certificate: string;
+  certificate(): string;
   /** The certificate of a server at this time. */
   issue(request: LeafRequest): Pair;
 }
@@ -59,19 +59,19 @@ export async function authorityOf(secret: string): Promise<Authority> {
   const signerOf = await signers(secret);
   const own = signerOf('authority');
   const name = nameOf(`${ORGANISATION} CA ${keyId(own.spki).toString('hex').slice(0, 12)}`);
-  const certificate = sealed(own, {
-    ...{ issuer: name, subject: name, spki: own.spki },
-    serial: `authority ${keyId(own.spki).toString('hex')}`,
-    validity: [AUTHORITY_FROM_MS, AUTHORITY_TO_MS],
-    extensions: [
-      extension('2.5.29.19', true, sequence(TRUE, integer(Buffer.from([0])))),
-      // keyCertSign and cRLSign.
-      extension('2.5.29.15', true, bits(Buffer.from([0b0000_0110]), 1)),
-      extension('2.5.29.14', false, octets(keyId(own.spki))),
-    ],
-  });
   return {
-    certificate,
+    certificate: () =>
+      sealed(own, {
+        ...{ issuer: name, subject: name, spki: own.spki },
+        serial: `authority ${keyId(own.spki).toString('hex')}`,
+        validity: [AUTHORITY_FROM_MS, AUTHORITY_TO_MS],
+        extensions: [
+          extension('2.5.29.19', true, sequence(TRUE, integer(Buffer.from([0])))),
+          // keyCertSign and cRLSign.
+          extension('2.5.29.15', true, bits(Buffer.from([0b0000_0110]), 1)),
+          extension('2.5.29.14', false, octets(keyId(own.spki))),
+        ],
+      }),
     issue: ({ names, atMs, lifeMs = LIFE_MS }) => {
       const fromMs = periodOf(atMs, lifeMs);
       const serial = `leaf ${fromMs} ${lifeMs} ${JSON.stringify(names)}`;
@@ -106,8 +106,10 @@ async function signers(secret: string): Promise<(purpose: string) => Signer> {
   const { p256 } = await import('@noble/curves/nist.js');
   return (purpose) => {
     const seed = new Uint8Array(hkdfSync('sha256', secret, ORGANISATION, purpose, SEED_BYTES));
-    const { secretKey } = p256.keygen(seed);
-    const point = Buffer.from(p256.getPublicKey(secretKey, false));
+    const secretKey = p256.utils.randomSecretKey(seed);
+    const curve = createECDH('prime256v1');
+    curve.setPrivateKey(secretKey);
+    const point = curve.getPublicKey();
     const base64 = (bytes: Uint8Array) => Buffer.from(bytes).toString('base64url');
     const [d, x, y] = [secretKey, point.subarray(1, 33), point.subarray(33)].map(base64);
     const key = createPrivateKey({ key: { kty: 'EC', crv: 'P-256', d, x, y }, format: 'jwk' });

@@ -2,11 +2,12 @@
  * The certificate that all nodes show to clients: of the stack's own authority, or the user's. Nobody waits for it: it is
  * looked at every few seconds, and a new one reaches the nodes as a change of their settings.
  */
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { endOf, pairProblemAt } from '../contract/certificate-check';
 import { type Authority, authorityOf, LIFE_MS, type Pair, periodOf } from '../contract/certificates';
 import { inBackground, messageOf } from '../contract/errors';
 import type { TlsConfig } from '../contract/inputs';
+import { PEM_MAX } from '../contract/limits';
 import type { TlsSettings } from '../contract/messages';
 import { seal } from '../contract/seal';
 import type { Log } from './ports';
@@ -56,16 +57,24 @@ export class Certificates {
     }
   }
 
-  /** Looks again and again. `changed` gets each new state of {@link settings}. */
-  watch(changed: (settings: TlsSettings) => void): NodeJS.Timeout {
+  /**
+   * Looks again and again. `changed` gets each new state of {@link settings}.
+   *
+   * @param known the state that need not be told
+   */
+  watch(known: TlsSettings, changed: (settings: TlsSettings) => void): NodeJS.Timeout {
     let isBusy = false;
+    let told = known;
     return setInterval(
       () => {
         if (isBusy) return;
         isBusy = true;
         inBackground(
           async () => {
-            if (await this.look()) changed(this.settings);
+            await this.look();
+            if (this.settings === told) return;
+            told = this.settings;
+            changed(told);
           },
           undefined,
           () => {
@@ -104,14 +113,17 @@ export class Certificates {
 
   /** The user's pair; null when it cannot be used, so that the last good one stays. */
   private async own(paths: { readonly certificate: string; readonly key: string }): Promise<Pair | null> {
-    const read = this.ports.read ?? ((path: string) => readFile(path, 'utf8'));
+    const { read = readPem } = this.ports;
     const texts = await Promise.all([read(paths.certificate), read(paths.key)]).catch((error: unknown) => {
-      this.refuse(`the certificate for clients cannot be read: ${messageOf(error)}`);
+      this.refuse(`the certificate for clients (tlsCertificate, tlsKey) cannot be read: ${messageOf(error)}`);
       return null;
     });
     if (texts === null) return null;
     const [certificate, key] = texts;
-    // A pair that was good may have expired since.
+    if (this.shown !== null && isSame({ certificate, key }, this.shown)) {
+      this.problem = null;
+      return null;
+    }
     const problem = pairProblemAt(certificate, key, this.ports.wallMs());
     if (problem === null) {
       this.problem = null;
@@ -126,6 +138,13 @@ export class Certificates {
     this.problem = words;
     this.ports.log.write('WARN', 'monitor', 'CERTIFICATE_REFUSED', words);
   }
+}
+
+/** Reads a file of a size that a certificate or key may have. What is no file could keep the reader waiting. */
+async function readPem(path: string): Promise<string> {
+  const stats = await stat(path);
+  if (!stats.isFile() || stats.size > PEM_MAX) throw new Error(`${path} is no file of at most ${PEM_MAX} bytes`);
+  return readFile(path, 'utf8');
 }
 
 function isSame(a: Pair, b: Pair | null): boolean {

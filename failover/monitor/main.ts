@@ -1,6 +1,7 @@
 /** The monitor's process: reads its files, starts the monitor, and ends at SIGTERM or SIGINT. It has no other logic. */
 import { readFileSync, watch } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { messageOf } from '../contract/errors';
 import { MonitorConfig } from '../contract/inputs';
 import { PATHS, PORTS, UNUSED_SIGNALS } from '../contract/layout';
@@ -13,6 +14,8 @@ import { createMonitor } from './monitor';
 import { Outside } from './outside/outside';
 
 const LOG_FILES = 5;
+/** How long the monitor's start waits for the certificate, ms; later it is handed out as a new one. */
+const CERTIFICATE_LIMIT_MS = 1_000;
 
 function readConfig(): MonitorConfig {
   const path = process.env.MONITOR_CONFIG ?? PATHS.monitorConfig;
@@ -56,13 +59,15 @@ async function main(): Promise<void> {
   outside.write('INFO', 'monitor', 'STARTED', `start ${store.incarnation} of the monitor for stack ${config.stack}`);
   if (config.tls !== undefined) {
     certificates = new Certificates(config.tls, config.clusterKey, { wallMs: Date.now, log: outside });
-    await certificates.look();
+    // Files on a disk that hangs must not hold the monitor back.
+    await Promise.race([certificates.look(), delay(CERTIFICATE_LIMIT_MS)]);
   }
+  const tls = certificates?.settings;
   const monitor: Loop = createMonitor({
     nodes: config.nodes,
     policy: config.policy,
     clusterKey: config.clusterKey,
-    settings: { ...config.settings, databasePassword: config.databasePassword, tls: certificates?.settings },
+    settings: { ...config.settings, databasePassword: config.databasePassword, tls },
     listen: { address: config.settings.monitorAddress, port: PORTS.keepers },
     sockets: PATHS.haproxySockets,
     ...(config.pooler === true && { pooler: { address: config.settings.monitorAddress, port: PORTS.poolers } }),
@@ -73,7 +78,7 @@ async function main(): Promise<void> {
   await monitor.parts.keepers.listen();
   await monitor.parts.pooler.listen();
   await outside.listen(PATHS.page);
-  const looking = certificates?.watch((tls) => monitor.parts.keepers.encrypt(tls));
+  const looking = tls && certificates?.watch(tls, (changed) => monitor.parts.keepers.encrypt(changed));
   const end = (signal: string) => {
     const message = `stopped by ${signal}; the leader goes on serving, but there is no failover meanwhile`;
     outside.write('INFO', 'monitor', 'STOPPED', message);

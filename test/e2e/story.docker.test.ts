@@ -4,6 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { Script } from 'node:vm';
+import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { containersOf, imageTags, networksOf, volumesOf } from '../../scripts/lib/docker';
 import type { RunResult } from '../../scripts/lib/exec';
@@ -28,6 +29,8 @@ const say = console.log;
 const reigns = new Reigns('writable');
 let watch: WritableWatch;
 let writer: Writer;
+/** The certificate that clients trust, as PEM. */
+let authority = '';
 
 const ended = (result: RunResult) => `exit code ${result.code}\n${result.tail.join('\n')}`;
 const succeed = (command: string, ...args: string[]) => own.succeed(command, args, say);
@@ -112,6 +115,20 @@ async function openSession() {
   return { client, pid: async () => (await client.query('SELECT pg_backend_pid() AS pid')).rows };
 }
 
+/** A new session over TLS through each port, with the certificate checked against the stack's authority and by name. */
+async function verified(...ports: readonly number[]): Promise<void> {
+  authority ||= await docker('exec', container('failover-monitor'), 'pgfailover', 'ca');
+  const { user, password, database } = STACK;
+  for (const [port, host] of ports.flatMap((port) => [[port, 'localhost'] as const, [port, '127.0.0.1'] as const])) {
+    const client = new Client({ host, port, user, password, database, ssl: { ca: authority } });
+    client.on('error', () => undefined);
+    await client.connect();
+    const { rows } = await client.query('SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()');
+    await client.end();
+    expect([host, port, rows]).toEqual([host, port, [{ ssl: true }]]);
+  }
+}
+
 /** Ends the leader with `docker <how>` while the writer writes; the next write has to come in time. */
 async function survives(how: 'stop' | 'kill', user: string): Promise<void> {
   const old = await leader();
@@ -126,6 +143,7 @@ async function survives(how: 'stop' | 'kill', user: string): Promise<void> {
   const gapMs = longestPauseMs(writer.writes, sinceMs, 'held');
   const took = `next INSERT after ${Math.round(tookMs)} ms`;
   console.log(`docker ${how} ${old}: ${took}; longest pause of the writer ${gapMs} ms`);
+  await verified(STACK.writePort);
   expect(await leader()).toBe(other(old));
   await docker('start', container(old));
   await caughtUp(old);
@@ -153,6 +171,7 @@ describe('the story', () => {
     expect(await query('SELECT current_user')).toEqual([STACK.user]);
     expect(await query('SELECT pg_is_in_recovery()')).toEqual(['false']);
     await readsFromStandby();
+    await verified(STACK.writePort, STACK.readPort);
   });
 
   test('a wrong password is refused', async () => {

@@ -1,5 +1,5 @@
 /** The certificate's files on a node's disk, and the configuration that names them. */
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -74,11 +74,25 @@ describe('the files of a certificate', () => {
     expect(await files().use({ mode: 'on' })).toBeNull();
   });
 
+  it('that cannot be written leave the last good ones in force', async () => {
+    const own = files();
+    const good = await own.use(settings(await pair('a')));
+    const two = settings(await pair('b'));
+    // A write fails, as on a full disk.
+    mkdirSync(join(conf, 'tls', 'current.tmp'));
+    expect(await own.use(two)).toEqual(good);
+    expect(own.problem).toMatch(/cannot be written/);
+    rmdirSync(join(conf, 'tls', 'current.tmp'));
+    const next = await own.use(two);
+    expect(next).not.toEqual(good);
+    expect([next === null, own.problem]).toEqual([false, null]);
+  });
+
   it('that cannot be written leave PostgreSQL without TLS, and without an error', async () => {
     writeFileSync(join(conf, 'tls'), 'a file where the folder should be');
     const own = files();
     expect(await own.use(settings(await pair('a')))).toBeNull();
-    expect(own.problem).toMatch(/cannot be used/);
+    expect(own.problem).toMatch(/cannot be written/);
   });
 
   it('are none when TLS is off, or the monitor knows nothing of it', async () => {

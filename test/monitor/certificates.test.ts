@@ -1,5 +1,5 @@
 /** Which certificate the nodes get, and when: renewal by the clock, and the user's own files. */
-import { beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { endOf } from '../../failover/contract/certificate-check';
 import { authorityOf, LIFE_MS, type Pair } from '../../failover/contract/certificates';
 import type { TlsConfig } from '../../failover/contract/inputs';
@@ -70,6 +70,20 @@ describe('the stack’s own certificate', () => {
     const made = certificates({ ...CONFIG, mode: 'off' });
     expect(await made.look()).toBe(false);
     expect(made.settings).toEqual({ mode: 'off' });
+  });
+});
+
+describe('a watch', () => {
+  it('tells each change once, also of a certificate that was late', async () => {
+    const made = certificates({ ...CONFIG, lifeMs: 3_000 });
+    const none = made.settings;
+    const told: unknown[] = [];
+    const watching = made.watch(none, (settings) => told.push(settings));
+    await vi.waitFor(() => expect(told).toEqual([made.settings]), 5_000);
+    wallMs += 2_000;
+    await vi.waitFor(() => expect(told).toHaveLength(2), 5_000);
+    clearInterval(watching);
+    expect(told).not.toContain(none);
   });
 });
 

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { checkConfig } from '../../stack/config';
 import { connectionUrls } from '../../stack/endpoints';
 import { tlsOf } from '../../stack/tls';
-import { topologyOf } from '../components/mocks';
+import { find, makeCluster, register, topologyOf } from '../components/mocks';
 
 const tls = (raw: Record<string, string>, host = 'box') => {
   const { settings, problems } = checkConfig(raw);
@@ -71,6 +71,22 @@ describe('a certificate of the user’s own', () => {
     expect(own?.key).toMatchObject({
       ...{ source: '/etc/letsencrypt', path: '/run/tls/key/live/db.example.com/privkey.pem' },
     });
+  });
+
+  it('reaches the monitor alone, in read-only folders', async () => {
+    const raw = { tlsCertificate: '/etc/ssl/db.pem', tlsKey: '/etc/ssl/private/db.key' };
+    const resources = await register(() => {
+      makeCluster(raw);
+    });
+    const { mounts } = find(resources, 'Container', 'failover-monitor').inputs;
+    expect(mounts).toEqual(
+      expect.arrayContaining([
+        { type: 'bind', source: '/etc/ssl', target: '/run/tls/certificate', readOnly: true },
+        { type: 'bind', source: '/etc/ssl/private', target: '/run/tls/key', readOnly: true },
+      ]),
+    );
+    const others = resources.filter(({ name }) => name !== 'failover-monitor');
+    expect(JSON.stringify(others.map(({ inputs }) => inputs))).not.toContain('/etc/ssl');
   });
 
   it('needs both files, by absolute paths', () => {

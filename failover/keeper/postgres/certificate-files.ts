@@ -43,13 +43,16 @@ export class CertificateFiles {
   async use(tls: TlsSettings | undefined): Promise<TlsFiles | null> {
     const request = JSON.stringify(tls ?? null);
     if (this.last?.request !== request) {
-      const { files, problem } = await this.choose(tls).catch((error: unknown) => ({
-        ...{ files: null, problem: `the certificate cannot be used: ${messageOf(error)}` },
-      }));
-      this.problem = problem;
-      // A failed write is repeated.
-      this.last = files === null && problem !== null ? null : { request, files };
-      return files;
+      try {
+        const { files, problem } = await this.choose(tls);
+        this.problem = problem;
+        this.last = { request, files };
+        return files;
+      } catch (error) {
+        // For example a full disk. It is tried again with the next change.
+        this.problem = `the certificate for clients cannot be written: ${messageOf(error)}`;
+        return this.kept();
+      }
     }
     return this.last.files;
   }
@@ -72,6 +75,7 @@ export class CertificateFiles {
     const { folder } = this;
     const name = createHash('sha256').update(certificate).update(key).digest('hex').slice(0, 16);
     const before = await this.current();
+    if (before === name && (await this.kept()) !== null) return this.filesIn(name);
     if (!(await readdir(folder).catch((): string[] => [])).includes(name)) {
       const half = join(folder, `${name}.new`);
       await rm(half, { recursive: true, force: true });
