@@ -8,9 +8,8 @@ import { messageOf } from '../failover/contract/errors';
 import { run, runOk } from '../scripts/lib/exec';
 import { PATHS } from '../scripts/lib/paths';
 import { readStack, type StackInfo } from '../scripts/lib/stack';
-import { nearest } from '../stack/config-values';
+import { nearest, tlsMode } from '../stack/config-values';
 import { NAMES, replicaName } from '../stack/naming';
-import { tlsMode } from '../stack/tls';
 import { EXIT, Failed } from './exit';
 
 const OUTPUTS_MS = 60_000;

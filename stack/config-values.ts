@@ -1,4 +1,5 @@
 /** The small grammars of config values: durations, sizes, subnets, and the nearest known word. Pure. */
+import type { TlsMode } from '../failover/contract/messages';
 
 /** Durations are written `2s`, `500ms`. */
 export const DURATIONS_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000 };
@@ -84,4 +85,10 @@ export function editDistance(a: string, b: string): number {
     previous = current;
   }
   return previous[b.length] ?? 0;
+}
+
+/** The mode that a config means; `auto` and unknown words depend on the address. */
+export function tlsMode(tls: string, bindAddress: string): TlsMode {
+  if (tls === 'off' || tls === 'on' || tls === 'require') return tls;
+  return bindAddress.startsWith('127.') ? 'on' : 'require';
 }

@@ -1,9 +1,10 @@
 /** Checks the whole config before anything is created; keys.ts says what each key may be. */
 import * as pulumi from '@pulumi/pulumi';
 import type { z } from 'zod';
+import { budgetFor } from '../failover/contract/budget';
 import { PORTS } from '../failover/contract/layout';
 import { PooledDatabase } from '../failover/contract/pooler';
-import { nearest } from './config-values';
+import { nearest, tlsMode } from './config-values';
 import { asText, KEY_NAMES, KEYS, type Key, type KeyName } from './keys';
 import { CONSOLE_NAME } from './pool-roles';
 
@@ -168,19 +169,20 @@ function poolPorts({ pooler, poolPort, poolRoles }: Partial<Settings>): [string,
   return Object.keys(poolRoles).map((role, i) => [`poolRoles (${role})`, poolPort + 1 + i]);
 }
 
-/**
- * Connections of all pools together. The rest of the places on a node (SERVER_CONNECTIONS_MAX in haproxy-config.ts) is for
- * those who connect without the pooler.
- */
-const POOLED_CONNECTIONS_MAX = 64;
+/** Share of a node's places that all pools together may take. The rest is for clients without the pooler. */
+const POOLED_SHARE = 0.8;
 const PORT_MAX = 65_535;
 
 /** What the pooler cannot run with. Refused values are missing in the settings. */
 function poolProblems({ pooler, poolSize, poolPort, poolRoles, ...other }: Partial<Settings>): string[] {
   if (pooler !== true || poolRoles === undefined) return [];
-  const { databaseUser, databaseName } = other;
+  const { databaseUser, databaseName, postgresSettings = {}, tls, bindAddress = '127.0.0.1' } = other;
   const problems: string[] = [];
   const roles = Object.keys(poolRoles);
+  if (tls !== undefined && tlsMode(tls, bindAddress) === 'require')
+    problems.push(
+      `pooler: "true" is refused while tls is require (tls: ${tls}, bindAddress: ${bindAddress}); its ports do not speak TLS yet; set tls on, or pooler false`,
+    );
   if (databaseUser !== undefined && Object.hasOwn(poolRoles, databaseUser))
     problems.push(`poolRoles: ${JSON.stringify(databaseUser)} is refused; databaseUser has poolPort already`);
   for (const [key, value] of Object.entries({ databaseUser, databaseName }))
@@ -195,10 +197,11 @@ function poolProblems({ pooler, poolSize, poolPort, poolRoles, ...other }: Parti
       `poolPort: "${poolPort}" is refused; with ${roles.length} poolRoles it must be at most ${PORT_MAX - roles.length}`,
     );
   const pools = 1 + roles.length + (other.backend === true ? 1 : 0);
-  const most = Math.floor(POOLED_CONNECTIONS_MAX / pools);
+  const pooled = Math.floor(budgetFor(postgresSettings).clients * POOLED_SHARE);
+  const most = Math.floor(pooled / pools);
   if (poolSize !== undefined && poolSize > most)
     problems.push(
-      `poolSize: "${poolSize}" is refused; must be at most ${most}, because ${pools} pools (roles, and one for the backends) share ${POOLED_CONNECTIONS_MAX} connections`,
+      `poolSize: "${poolSize}" is refused; must be at most ${most}, because ${pools} pools (roles, and one for the backends) share ${pooled} connections`,
     );
   return problems;
 }

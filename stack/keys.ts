@@ -236,7 +236,7 @@ export const KEYS = {
     'Host port of the pooler for databaseUser; the roles of poolRoles have the ports after it. Not used while pooler is false.',
     ['pooler replaced'],
   ]),
-  poolSize: integer(20, 1, 60, [
+  poolSize: integer(20, 1, 1_000, [
     'Connections to PostgreSQL that the pooler opens at most for each role (and for the backends), 1 to 60.',
     ['pooler replaced'],
   ]),

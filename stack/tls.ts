@@ -4,6 +4,7 @@ import { hostname } from 'node:os';
 import { basename, dirname, join, relative } from 'node:path';
 import type { TlsMode } from '../failover/contract/messages';
 import type { Settings } from './config';
+import { tlsMode } from './config-values';
 
 /** Folders in the monitor's container with the user's own files. */
 const OWN_FOLDERS = { certificate: '/run/tls/certificate', key: '/run/tls/key' } as const;
@@ -25,12 +26,6 @@ export interface Tls {
   readonly names: readonly string[];
   /** The user's own certificate and key; undefined: the stack makes its own. */
   readonly own: { readonly certificate: OwnFile; readonly key: OwnFile } | undefined;
-}
-
-/** The mode that a config means; `auto` and unknown words depend on the address. */
-export function tlsMode(tls: string, bindAddress: string): TlsMode {
-  if (tls === 'off' || tls === 'on' || tls === 'require') return tls;
-  return bindAddress.startsWith('127.') ? 'on' : 'require';
 }
 
 /** @param inner names and addresses of HAProxy inside the networks */

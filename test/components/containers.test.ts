@@ -397,7 +397,7 @@ describe('the pooler', () => {
     const { inputs } = find(withIt, 'Container', 'backend');
     const urls = (inputs.uploads as { file: string; content: string }[]).map(({ content }) => content);
     expect(urls.slice(0, 2)).toEqual([
-      'postgresql://blink_user:12345@haproxy:5433/blink_db',
+      'postgresql://blink_user:12345@haproxy:5433/blink_db?sslmode=disable',
       'postgresql://blink_user:12345@pooler:6432/backends',
     ]);
     expect(

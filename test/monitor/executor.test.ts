@@ -81,10 +81,10 @@ describe('the actions of a decision', () => {
     const decision: Decision = { ...DECISION, state: { ...DECISION.state, leader: 'p' }, actions: held };
     const waiting = rig(true);
     await waiting.executor.execute(decision, NODES);
-    expect(waiting.did).toEqual(['check undefined', 'order a', 'read 10.0.0.21']);
+    expect(waiting.did).toEqual(['check undefined', 'order a', 'read 10.0.0.21, stay ']);
     const quiet = rig(false);
     await quiet.executor.execute(decision, NODES);
-    expect(quiet.did).toEqual(['check undefined', 'write', 'order p', 'order a', 'read 10.0.0.21']);
+    expect(quiet.did).toEqual(['check undefined', 'write', 'order p', 'order a', 'read 10.0.0.21, stay ']);
   });
 
   it('are carried out for the next decision, which is not revoked', async () => {

@@ -106,7 +106,7 @@ describe('a refused value', () => {
     ['pgadmin', ['yes', '1', '']],
     ['pooler', ['yes', '1', '']],
     ['poolPort', ['0', '65536']],
-    ['poolSize', ['0', '61', '-1', '']],
+    ['poolSize', ['0', '1001', '-1', '']],
     ['hangTimeout', ['2', '499ms', '61s', '2 s', '-2s', '2h', '2toString']],
     ['syncMode', ['async', '']],
     ['onNoReplica', ['wait', '', 'Continue']],
@@ -323,11 +323,21 @@ describe('the pooler', () => {
   });
 
   it('leaves places of each node for others', () => {
-    expect(problemsOf({ pooler: 'true', poolSize: '33' })).toEqual([
-      expect.stringMatching(/poolSize: "33".*at most 32/),
+    expect(problemsOf({ pooler: 'true', poolSize: '71' })).toEqual([
+      expect.stringMatching(/poolSize: "71".*at most 70/),
     ]);
-    expect(problemsOf({ pooler: 'true', poolSize: '60', backend: 'false' })).toEqual([]);
-    expect(problemsOf({ poolSize: '60' })).toEqual([]);
+    const more = { postgresSettings: '{"max_connections": "400"}' };
+    expect(problemsOf({ pooler: 'true', poolSize: '71', ...more })).toEqual([]);
+    expect(problemsOf({ pooler: 'true', poolSize: '140', backend: 'false' })).toEqual([]);
+    expect(problemsOf({ poolSize: '140' })).toEqual([]);
+  });
+
+  it('is refused where clients without TLS are refused, because its ports do not speak TLS', () => {
+    const refused = [expect.stringMatching(/^pooler: "true" is refused while tls is require/)];
+    expect(problemsOf({ ...on, tls: 'require' })).toEqual(refused);
+    expect(problemsOf({ ...on, bindAddress: '192.0.2.1' })).toEqual(refused);
+    expect(problemsOf({ ...on, bindAddress: '192.0.2.1', tls: 'on' })).toEqual([]);
+    expect(problemsOf({ tls: 'require' })).toEqual([]);
   });
 });
 
