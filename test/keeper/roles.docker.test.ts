@@ -18,7 +18,8 @@ const pair = new NodePair({ prefix: 'rol', subnet: '10.211.87', port: 17_487 });
 const { a: A, b: B, monitor, address: ADDRESS, settings: SETTINGS } = pair;
 /** The documents promise two seconds; a login of this test itself takes up to a second on a busy machine, ms. */
 const LISTED_LIMIT_MS = 5_000;
-const CONNECT_LIMIT_MS = 5_000;
+/** A limit, not an expectation: the machine may be very busy, ms. */
+const CONNECT_LIMIT_MS = 20_000;
 const both = { leader: A, k: 1, members: [B] };
 
 interface Where {
