@@ -116,11 +116,11 @@ describe('a client of the pooler', () => {
   it('of the backends has their session settings on every connection, and no other client has', async () => {
     const shown = async (database: string) => {
       const client = await cluster.client(database);
-      const names = `SELECT current_database() AS name, current_setting('idle_in_transaction_session_timeout') AS idle`;
+      const names = `SELECT current_database() AS name, current_setting('search_path') AS path`;
       return (await client.query(names).finally(() => client.end())).rows;
     };
-    expect(await shown('backends')).toEqual([{ name: 'app', idle: '10min' }]);
-    expect(await shown('app')).toEqual([{ name: 'app', idle: '0' }]);
+    expect(await shown('backends')).toEqual([{ name: 'app', path: 'public' }]);
+    expect(await shown('app')).toEqual([{ name: 'app', path: '"$user", public' }]);
   });
 
   it('sees no error when HAProxy is stopped and started: its statements wait', async () => {
