@@ -10,7 +10,6 @@ import { choose, followersOf } from '../../failover/core/facts/candidates';
 import { isTakenForBroken, leaveFirst, oneCopyAtATime } from '../../failover/core/facts/copying';
 import { holdOf } from '../../failover/core/facts/hold';
 import { addEntry, hasStrangeHistory, LEDGER_MAX, rejoinMethod } from '../../failover/core/facts/ledger';
-import { isStillReadable } from '../../failover/core/facts/readers';
 import { mayReplayLate } from '../../failover/core/facts/reports';
 import { isProven, withConfig } from '../../failover/core/facts/sync-set';
 import { isMember } from '../../failover/core/facts/view';
@@ -184,7 +183,7 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
   },
   'S2, connecting': {
     what: 'the sessions of a closed slot are ended while one of them is still connecting',
-    run: { faults: ['kill', 'partition', 'pause'], seeds: 60 },
+    run: { faults: ['kill', 'partition', 'pause'], seeds: 120 },
     shows: /^LEAKED/,
     apply: () =>
       around(SessionSweep.prototype, 'end', (_own, { workers }) => async () => {
@@ -328,11 +327,6 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
       around(Haproxy.prototype, 'read', (own: Haproxy['read']) => (addresses) => {
         own(addresses.length === 0 ? [] : ['10.0.0.20', '10.0.0.21', '10.0.0.22', '10.0.0.23']);
       }),
-  },
-  'S13, stays': {
-    what: 'the sessions of a reader stay, whatever history its node has',
-    run: { replicas: 2, faults: ['pause', 'cutOff', 'cancels'], seeds: 100 },
-    apply: () => takeOut(isStillReadable, () => () => true),
   },
   S14: {
     what: 'another node that answers at the new leader’s address is taken for the new leader',

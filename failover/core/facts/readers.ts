@@ -5,7 +5,6 @@
  * at once.
  */
 import { lsnDistance } from '../../contract/lsn';
-import { seam } from '../../contract/seam';
 import { serves } from '../state/cluster';
 import { isCertified, isUnreached } from './haproxy';
 import { hasStrangeHistory, rejoinMethod } from './ledger';
@@ -73,13 +72,13 @@ function mayStay(s: Situation, node: string): boolean {
  * - A node of which the monitor has not heard yet since it began to look. It is not counted as a former leader whose
  *   sessions have to go (S2), because those are gone before another leader serves.
  */
-export const isStillReadable = seam((s: Situation, node: string): boolean => {
+function isStillReadable(s: Situation, node: string): boolean {
   if (node === s.leader) return serves(s.state);
   const status = s.status(node);
   if (status === null) return serves(s.state) && isUnseen(s, node);
   if (!isSoundStandby(s, node) || status.rewinding) return false;
   return serves(s.state) ? rejoinMethod(s, node, status) === 'stream' : !hasStrangeHistory(s, node, status);
-});
+}
 
 /** True when the monitor has just begun to look and has not heard of the node yet. */
 function isUnseen(s: Situation, node: string): boolean {
