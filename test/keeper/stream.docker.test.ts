@@ -3,7 +3,7 @@
  * none. Then two nodes with keepers: what makes no copy, and what a standby that is off costs its leader.
  */
 
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -432,8 +432,13 @@ describe('two nodes under a scripted monitor', () => {
     const dataIds = [A, B].map((name) => monitor.view(name).status?.dataId);
     const words = 'requested WAL segment x has already been removed';
     // The leader's own, about another: a walsender is asked for the segment before the first one, which no server has.
-    await shellOn(A, `psql 'user=postgres replication=true' -c 'START_REPLICATION PHYSICAL 0/8000' || true`);
+    // The connection stays until the answer is logged: a walsender whose client has left looks for no segment.
+    const asking = spawn('docker', ['exec', '-i', A, 'psql', '-X', 'user=postgres replication=true'], {
+      stdio: 'pipe',
+    });
+    asking.stdin.write('START_REPLICATION PHYSICAL 0/8000;\n');
     await logged(A, /ERROR: {2}requested WAL segment [0-9A-F]{24} has already been removed/);
+    asking.stdin.end();
     // A client's, without a password, on both nodes.
     for (const name of [A, B]) {
       await expect(shellOn(name, `psql 'host=127.0.0.1 dbname=postgres' -U '${words}'`)).rejects.toThrow('pg_hba');
