@@ -1,7 +1,7 @@
 /**
  * `role create`, `role list`, `role password` and `role drop`. They run psql as superuser inside the leader's container
  * (superuser.ts): the database has no role that may make others and that gets in over the network
- * (docs/decisions/0024-roles.md).
+ * (docs/decisions/0025-roles.md).
  */
 import { randomBytes } from 'node:crypto';
 import { z } from 'zod';
