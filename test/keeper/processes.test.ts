@@ -1,7 +1,10 @@
 import { spawn } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { expect, it } from 'vitest';
+import { messageOf } from '../../failover/contract/errors';
 import { backlogOf, run, waitingConnections } from '../../failover/keeper/postgres/processes';
+import { waitFor } from '../rig/wait';
 
 const LIMIT_MS = 10_000;
 const TABLE = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
@@ -46,6 +49,22 @@ it('an aborted program does nothing any more, also when one that it has begun ho
   expect(performance.now() - fromMs).toBeLessThan(LIMIT_MS / 2);
   expect(pid).toBeGreaterThan(0);
   expect(() => process.kill(pid, 0)).toThrow('ESRCH');
+});
+
+it('a program that was killed leaves no process behind, which would hold its connections and pipes', async () => {
+  const fromMs = performance.now();
+  const failed = await run('sh', ['-c', 'sleep 300 & echo $! >&2; kill -KILL $$'], { limitMs: LIMIT_MS }).catch(
+    messageOf,
+  );
+  expect(performance.now() - fromMs).toBeLessThan(LIMIT_MS / 2);
+  const [, child = ''] = /^sh ended with SIGKILL: (\d+)$/.exec(String(failed)) ?? [];
+  // It is a zombie until the first process of this machine has noticed its end.
+  const isLeft = () =>
+    readFile(`/proc/${child}/stat`, 'utf8').then(
+      (stat) => !/\) Z /.test(stat),
+      () => false,
+    );
+  await waitFor('the end of the other process', LIMIT_MS, async () => !(await isLeft()), 10);
 });
 
 it('a program that is not there is an error', async () => {

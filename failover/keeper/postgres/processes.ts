@@ -120,7 +120,8 @@ const OUTPUT_MAX = 64 * 1024;
 
 /**
  * Runs a program and resolves with its output. Throws TOOL_FAILED with the last lines of its standard error. The
- * program has always ended by then.
+ * program has always ended by then, and so has each process that it started: pg_basebackup has a second one, which
+ * would keep the connection of the first open.
  */
 export function run(command: string, args: string[], options: ToolOptions): Promise<string> {
   return new Promise((resolve, reject) => {
@@ -130,6 +131,8 @@ export function run(command: string, args: string[], options: ToolOptions): Prom
       timeout: options.limitMs,
       killSignal: 'SIGKILL',
       signal: options.signal,
+      // A process group of its own, which can be ended as a whole.
+      detached: true,
     });
     let [output, errors] = ['', ''];
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
@@ -139,8 +142,10 @@ export function run(command: string, args: string[], options: ToolOptions): Prom
       errors = (errors + text).slice(-OUTPUT_MAX);
       options.onError?.(text);
     });
-    // The program may still run when it is aborted. `close` is not waited for, because a program that this one started
-    // may hold the pipes open for longer.
+    child.on('exit', () => {
+      if (child.pid !== undefined) signalProcess(-child.pid, 'SIGKILL');
+    });
+    // The program may still run when it is aborted.
     child.on('error', (error) => {
       if (child.pid === undefined) reject(error);
       else child.on('exit', () => reject(error));
