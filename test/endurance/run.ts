@@ -72,7 +72,7 @@ function page(results: readonly Result[], tree: string): string {
     ];
   });
   return [
-    `# What does not grow, ${today()}: ${failed === 0 ? 'all of it stays bounded' : `${failed} problems`}`,
+    `# What does not grow, ${today()}: ${failed === 0 ? 'all of it stays bounded' : `${failed} ${failed === 1 ? 'problem' : 'problems'}`}`,
     '',
     `Made by \`npm run test:endurance\` on tree ${tree}, ${machineSize()}. A row with a bound has the largest value.`,
     '',
