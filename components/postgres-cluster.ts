@@ -140,12 +140,12 @@ export class PostgresCluster extends pulumi.ComponentResource {
     };
   }
 
-  /** A mode that nobody has named must not come as a surprise. */
+  /** Warns when the program has chosen a mode of TLS that the config does not name. */
   private tellOfTls(): void {
     const { mode, because } = this.topology.tls;
     if (because === undefined) return;
-    const words = `tls is ${mode}, because ${because}: clients without TLS are refused (config set tls on lets them in)`;
-    inBackground(() => pulumi.log.warn(words, this));
+    const message = `tls is ${mode}, because ${because}: clients without TLS are refused (config set tls on lets them in)`;
+    inBackground(() => pulumi.log.warn(message, this));
   }
 
   /** Name of a part in Pulumi. */

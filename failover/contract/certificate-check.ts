@@ -19,7 +19,7 @@ export function endOf(certificate: string): number | null {
   }
 }
 
-/** Why a server cannot use this pair, in words without a secret; null: it can. It may have expired. */
+/** Why a server cannot use this pair, as a message without a secret; null: it can. It may have expired. */
 export function pairProblem(certificate: string, key: string): string | null {
   if (certificate.length > PEM_MAX || key.length > PEM_MAX) return `it is longer than ${PEM_MAX} characters`;
   try {
@@ -27,7 +27,7 @@ export function pairProblem(certificate: string, key: string): string | null {
     if (isEdwards(leaf)) {
       return 'it is signed with Ed25519 or Ed448, with which no client of libpq can log in (channel binding)';
     }
-    // Nobody is there to type it when PostgreSQL starts.
+    // PostgreSQL would ask for it at its start, and no person could answer.
     if (key.includes('ENCRYPTED')) return 'the key has a passphrase';
     if (!leaf.checkPrivateKey(createPrivateKey(key))) return 'the key does not fit the certificate';
     // The same checks as PostgreSQL makes: chain, lengths of the keys, digests (OpenSSL manual, SSL_CTX_set_security_level).

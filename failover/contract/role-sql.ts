@@ -10,8 +10,8 @@ const OWN_ROLES = [KEEPER_ROLE, MONITOR_ROLE, REPLICATION_ROLE].map((role) => `'
 /**
  * Begins a query in which `barred` has the ids of the roles that may not log in over the network: superusers, roles with
  * REPLICATION, the failover's own roles, and each role that can use the rights of one of these, directly or through
- * others. A membership that only lets a role grant (`ADMIN`) does not count: PostgreSQL lets nobody but a superuser
- * grant a superuser's role.
+ * others. A membership that only lets a role grant (`ADMIN`) does not count: PostgreSQL lets only a superuser grant
+ * a superuser's role.
  */
 export const WITH_BARRED = `WITH RECURSIVE barred (oid) AS (
   SELECT oid FROM pg_authid WHERE rolsuper OR rolreplication OR rolname IN (${OWN_ROLES})

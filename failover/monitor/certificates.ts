@@ -1,6 +1,6 @@
 /**
- * The certificate that all nodes show to clients: of the stack's own authority, or the user's. Nobody waits for it: it is
- * looked at every few seconds, and a new one reaches the nodes as a change of their settings.
+ * The certificate that all nodes show to clients: of the stack's own authority, or the user's. The monitor looks at it
+ * every few seconds, and a new one reaches the nodes as a change of their settings. Nothing waits for it.
  */
 import { readFile, stat } from 'node:fs/promises';
 import { endOf, pairProblemAt } from '../contract/certificate-check';
@@ -133,10 +133,10 @@ export class Certificates {
     return null;
   }
 
-  private refuse(words: string): void {
-    if (words === this.problem) return;
-    this.problem = words;
-    this.ports.log.write('WARN', 'monitor', 'CERTIFICATE_REFUSED', words);
+  private refuse(message: string): void {
+    if (message === this.problem) return;
+    this.problem = message;
+    this.ports.log.write('WARN', 'monitor', 'CERTIFICATE_REFUSED', message);
   }
 }
 

@@ -3,7 +3,7 @@
 -- docs/decisions/0031-cancel-requests.md
 --
 -- The packet is what the client sent, byte for byte, and goes only to the nodes that the monitor has set in the backend
--- `reach`. Whoever asks too often is closed without having been passed on.
+-- `reach`. A client that asks too often is closed, and its packet is not passed on.
 
 local PACKET_BYTES = 16
 -- One for the connection and one for the node's close.

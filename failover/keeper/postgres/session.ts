@@ -21,6 +21,8 @@ export class TimedClient {
   protected readonly client: Client;
   protected dead = false;
   private readonly limitMs: number;
+  /** Resolves when the last statement so far has ended. */
+  private idle: Promise<unknown> = Promise.resolve();
 
   protected constructor(options: TimedOptions, config: ClientConfig & { replication?: string }) {
     const { host, port = 5432, user, password, applicationName, limitMs } = options;
@@ -67,10 +69,18 @@ export class TimedClient {
     if (this.dead) throw new Error('the session has ended');
   }
 
-  /** Returns the rows of a statement or command. Throws at the limit. */
+  /**
+   * Returns the rows of a statement or command. Statements of several callers run one after the other, which
+   * node-postgres leaves to its user. Throws at the limit, which includes the wait for the earlier ones.
+   */
   protected async rows<Row extends QueryResultRow>(query: string | QueryConfig, limitMs?: number): Promise<Row[]> {
     this.mustLive();
-    return (await this.limited(this.client.query<Row>(query), limitMs)).rows;
+    const answer = this.idle.then(() => {
+      this.mustLive();
+      return this.client.query<Row>(query);
+    });
+    this.idle = answer.catch(() => undefined);
+    return (await this.limited(answer, limitMs)).rows;
   }
 
   /** Like {@link rows}, for a statement or command with one row. Throws when there is none. */

@@ -62,7 +62,7 @@ class Queue {
 
 /**
  * PostgreSQL 17 counts a login that it is about to refuse among the connections in use. As long as some are under way it
- * gives no place to anybody else. So the time for refusals ({@link TELL_MS}) alternates with a time in which places that
+ * gives no place to another client. So the time for refusals ({@link TELL_MS}) alternates with a time in which places that
  * have become free are given out.
  */
 export class Places {
