@@ -195,15 +195,14 @@ export class PooledCluster {
     await this.ran;
   }
 
-  /** A planned switchover to the other node, until that leads. One that the monitor calls off is asked for again. */
+  /** A planned switchover to the other node, until that leads. @throws Error when the monitor refuses it or calls it off */
   async switchover(): Promise<void> {
-    const to = this.standby;
-    await waitFor(`${to} as the leader`, START_LIMIT_MS, async () => {
-      const { monitor } = this;
-      if (this.leader === to) return true;
-      if (monitor === null) throw new Error('no monitor runs');
-      return (await monitor.parts.requests.ask({ kind: 'switchover', to })).done;
-    });
+    const { monitor, standby: to } = this;
+    if (monitor === null) throw new Error('no monitor runs');
+    await waitFor('a switchover to be possible', START_LIMIT_MS, () => Promise.resolve(this.mayHandOver()));
+    const answer = await monitor.parts.requests.ask({ kind: 'switchover', to });
+    if (!answer.done) throw new Error(`the switchover to ${to} was refused or called off: ${JSON.stringify(answer)}`);
+    await waitFor(`${to} as the leader`, START_LIMIT_MS, () => Promise.resolve(this.leader === to));
   }
 
   /** A client of the pooler. */
