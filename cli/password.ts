@@ -6,7 +6,7 @@ import { escapeLiteral as literal } from 'pg';
 import { z } from 'zod';
 import { messageOf } from '../failover/contract/errors';
 import { oneLine } from '../failover/contract/log-line';
-import { APPLIED_PASSWORD, FORGET_PASSWORD, passwordDigest } from '../failover/contract/role-sql';
+import { FORGET_PASSWORD, PASSWORD_BY_SQL } from '../failover/contract/role-sql';
 import type { Common } from './commands';
 import { EXIT, type ExitCode, Failed } from './exit';
 import type { Io } from './io';
@@ -20,7 +20,7 @@ const POLL_MS = 200;
 const StateRow = z.object({ exists: z.boolean(), bySql: z.boolean() });
 
 const stateQuery = (user: string) => `SELECT json_build_object('exists', count(*) > 0,
-  'bySql', coalesce(bool_or(coalesce(${passwordDigest('rolpassword')}, '') <> ${APPLIED_PASSWORD}), false))
+  'bySql', coalesce(bool_or(${PASSWORD_BY_SQL}), false))
 FROM pg_authid WHERE rolname = ${literal(user)};`;
 
 /** Says which password is in force: the program's, or one that was set by SQL. */

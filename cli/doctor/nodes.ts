@@ -2,7 +2,7 @@
 
 import { escapeLiteral as literal } from 'pg';
 import { PATHS } from '../../failover/contract/layout';
-import { APPLIED_PASSWORD, passwordDigest, WITH_BARRED } from '../../failover/contract/role-sql';
+import { PASSWORD_BY_SQL, WITH_BARRED } from '../../failover/contract/role-sql';
 import { run } from '../../scripts/lib/exec';
 import { asSuperuser } from '../superuser';
 import { DatabaseFact, type NodeFact } from './facts';
@@ -48,7 +48,7 @@ export const queryFor = (user: string, database: string) => `SELECT json_build_o
     WHEN NOT EXISTS (SELECT FROM pg_database WHERE datname = ${literal(database)}) THEN 'database missing'
     WHEN NOT EXISTS (SELECT FROM pg_database WHERE datname = ${literal(database)} AND datallowconn
       AND datconnlimit NOT IN (0, -2) AND has_database_privilege(${literal(user)}, oid, 'CONNECT')) THEN 'database closed' END,
-  'passwordBySql', coalesce((SELECT coalesce(${passwordDigest('rolpassword')}, '') <> ${APPLIED_PASSWORD}
+  'passwordBySql', coalesce((SELECT ${PASSWORD_BY_SQL}
     FROM pg_authid WHERE rolname = ${literal(user)}), false),
   'commitSettings', (SELECT coalesce(json_agg(row_to_json(s)), '[]') FROM (
       SELECT r.rolname AS role, d.datname AS database, split_part(c, '=', 2) AS value

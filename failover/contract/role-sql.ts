@@ -2,6 +2,7 @@
  * SQL about roles that the keeper, the command line and doctor share. Every session that uses it has `pg_catalog` as its
  * search path.
  */
+import { createHash } from 'node:crypto';
 import { KEEPER_ROLE, MONITOR_ROLE, REPLICATION_ROLE } from './naming';
 
 /** The failover's own roles, as a list of SQL literals. */
@@ -27,9 +28,18 @@ export const FIRST_OID = 16_384;
  */
 export const APPLIED_PASSWORD = `shobj_description((SELECT oid FROM pg_authid WHERE rolname = '${KEEPER_ROLE}'), 'pg_authid')`;
 
-/** SQL expression for the digest of a verifier. */
-export const passwordDigest = (verifier: string): string =>
-  `'password sha256:' || encode(sha256(convert_to(${verifier}, 'UTF8')), 'hex')`;
+const DIGEST_HEAD = 'password sha256:';
+
+/** The digest of a verifier, as {@link APPLIED_PASSWORD} has it. */
+export function passwordDigest(verifier: string): string {
+  return `${DIGEST_HEAD}${createHash('sha256').update(verifier).digest('hex')}`;
+}
+
+/**
+ * SQL expression on a row of pg_authid: true when its password is not the one that the program put in force last; null
+ * when the program has put none in force.
+ */
+export const PASSWORD_BY_SQL = `coalesce('${DIGEST_HEAD}' || encode(sha256(convert_to(rolpassword, 'UTF8')), 'hex'), '') <> ${APPLIED_PASSWORD}`;
 
 /** Statement after which the keeper of the leader puts the program's password in force. */
 export const FORGET_PASSWORD = `COMMENT ON ROLE ${KEEPER_ROLE} IS NULL`;

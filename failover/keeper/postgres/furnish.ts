@@ -8,13 +8,12 @@
  * it: in the middle of an upgrade, a keeper of the earlier version that takes the lead needs it.
  */
 
-import { createHash } from 'node:crypto';
 import Mustache from 'mustache';
 import { messageOf } from '../../contract/errors';
 import type { NodeSettings } from '../../contract/messages';
 import { KEEPER_ROLE, MONITOR_ROLE, REPLICATION_ROLE } from '../../contract/naming';
 import { derivedPassword } from '../../contract/proof';
-import { APPLIED_PASSWORD, WITH_BARRED } from '../../contract/role-sql';
+import { APPLIED_PASSWORD, passwordDigest, WITH_BARRED } from '../../contract/role-sql';
 import { KEY_ITERATIONS, newVerifier } from '../../contract/scram';
 import { GRANTED_SETTINGS } from '../../contract/session-settings';
 import { KeeperError } from '../ports';
@@ -212,8 +211,7 @@ interface Application {
 
 function applicationOf({ databaseUser: user, databaseName: database, databaseVerifier }: NodeSettings): Application {
   if (databaseVerifier === undefined) return { user, database, verifier: null, digest: null };
-  const hash = createHash('sha256').update(databaseVerifier).digest('hex');
-  return { user, database, verifier: databaseVerifier, digest: `password sha256:${hash}` };
+  return { user, database, verifier: databaseVerifier, digest: passwordDigest(databaseVerifier) };
 }
 
 /**
