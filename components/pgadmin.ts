@@ -21,7 +21,7 @@ export interface PgAdminArgs extends ContainerArgs, PublishedPortArgs {
   readonly database: { readonly name: string; readonly user: string };
   /** Password of the database's owner. Secret. */
   readonly databasePassword: pulumi.Input<string>;
-  /** Steps that must have succeeded before. A changed password must be in force first. */
+  /** Resources that must exist first, for example the one that puts a changed password in force. */
   readonly after: readonly pulumi.Resource[];
 }
 

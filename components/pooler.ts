@@ -23,7 +23,7 @@ export interface PoolerArgs extends ContainerArgs {
   readonly roles: readonly PoolRole[];
   /** As the supervisor reads it. Secret. */
   readonly config: pulumi.Input<PoolerConfig>;
-  /** Steps that must have succeeded before. A changed password must be in force first. */
+  /** Resources that must exist first, for example the one that puts a changed password in force. */
   readonly after: readonly pulumi.Resource[];
 }
 

@@ -38,7 +38,7 @@ export function pairProblem(certificate: string, key: string): string | null {
   }
 }
 
-/** As {@link pairProblem}. A certificate that is not valid at this time is refused, too. */
+/** Like {@link pairProblem}, but it also refuses a certificate that is not valid at the time `atMs`. */
 export function pairProblemAt(certificate: string, key: string, atMs: number): string | null {
   const problem = pairProblem(certificate, key);
   if (problem !== null) return problem;

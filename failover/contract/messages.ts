@@ -144,7 +144,7 @@ export const compareOrders = seam((a: OrderId, b: OrderId): number => {
 export const MonitorAddress = z.object({ host: z.ipv4(), port: z.number().int() });
 export type MonitorAddress = z.infer<typeof MonitorAddress>;
 
-/** How clients reach PostgreSQL: `off`: without TLS. `on`: as they choose. `require`: with TLS only. */
+/** Which clients use TLS: `off`: none. `on`: those that ask for it. `require`: all; a client without TLS is refused. */
 export const TlsMode = z.enum(['off', 'on', 'require']);
 export type TlsMode = z.infer<typeof TlsMode>;
 

@@ -14,7 +14,7 @@ const LONGER_S = 5;
 const RETRY_S = 0.1;
 /** Clients of one process at most. The next one is told "no more connections allowed". */
 export const CLIENTS_MAX = 2_000;
-/** Statements that PgBouncer prepares anew on each connection, and remembers. */
+/** Number of prepared statements that PgBouncer keeps for each connection (its `max_prepared_statements`). */
 const PREPARED_MAX = 200;
 
 /** Paths of the files of one process. */

@@ -79,8 +79,8 @@ export function isReady(s: Situation, node: string): boolean {
 }
 
 /**
- * True when a standby may be added to the sync configuration. A report replica is never added. A node that was one until
- * now first replays without delay again (S16).
+ * True when a standby may be added to the sync configuration. A report replica is never added. A node that was
+ * one until now is added only after its order no longer lets readers delay its replay (S16).
  */
 function mayBeAdded(s: Situation, node: string): boolean {
   const target = s.target(node);

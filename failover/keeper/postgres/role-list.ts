@@ -165,7 +165,7 @@ export class RoleList {
     await writeWhole(this.parts.conf, ROLES_FILE, renderRoles(tokens), 0o600, false);
   }
 
-  /** A broken session says nothing: the next look asks again. A failure that may pass is told when it repeats. */
+  /** The error of a broken session is not logged: the next look asks again. Others are logged when they repeat. */
   private failed(error: unknown): void {
     if (sqlState(error) === null && !(error instanceof Error && 'syscall' in error)) return;
     this.dueAtMs = this.nowMs() + REST_MS;

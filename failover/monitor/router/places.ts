@@ -72,6 +72,7 @@ export class Places {
 
   /** How many sessions a slot had when its last step began, by backend and slot. */
   private readonly steps = new Map<string, { sessions: number; atMs: number }>();
+  private someWait = false;
 
   constructor(private readonly budget: Budget) {}
 
@@ -79,7 +80,6 @@ export class Places {
   get busy(): boolean {
     return this.someWait;
   }
-  private someWait = false;
 
   /** The commands that set the limits. Also makes HAProxy look at a queue whose slot has free places (decision 19). */
   commands(looks: readonly Look[], nowMs: number): string[] {
@@ -141,7 +141,7 @@ export class Places {
     this.steps.set(key, isOver ? { sessions, atMs: nowMs } : { ...last, sessions: Math.min(last.sessions, sessions) });
   }
 
-  /** The limits of the write slot and the read slot of a node that has so many places for both. */
+  /** Returns the limits of a node's two slots. `places`: how many clients the node takes on both ports together. */
   private limits(write: Slot, read: Slot, places: number): [write: number, read: number] {
     const free = Math.max(0, places - write.sessions - read.sessions);
     const [forWrite, forRead] = this.parts(write, read, free);
