@@ -27,7 +27,7 @@ export function poolerConfig(topology: Topology, { key, databaseVerifier }: Pool
   return {
     monitor: { host: monitor.address, port: PORTS.poolers },
     key,
-    haproxy: { host: haproxy.address, port: PORTS.haproxyWrite },
+    haproxy: { host: haproxy.address, port: PORTS.haproxyPooled },
     database: settings.databaseName,
     holdTimeoutMs: settings.holdTimeoutMs,
     poolSize: settings.poolSize,

@@ -20,8 +20,9 @@ export const PATHS = {
   poolerRun: '/run/pooler',
   /** Volume of HAProxy that holds `haproxy.cfg`, written by the image's `apply-config`. */
   haproxyConfig: '/etc/haproxy/run',
-  /** The entry point of HAProxy's image puts it there, so that an earlier image starts with a config that names it. */
+  /** The entry point of HAProxy's image puts both there, so that an earlier image starts with a config that names them. */
   cancelScript: '/etc/haproxy/run/cancel.lua',
+  settleScript: '/etc/haproxy/run/settle.lua',
   prometheusConfig: '/etc/pgfailover-prometheus/prometheus.yml',
   /** Rules of the alerts, part of Prometheus's image. */
   prometheusRules: '/etc/pgfailover-prometheus/alerts.yml',
@@ -43,6 +44,8 @@ export const PORTS = {
    */
   haproxyWriteIpv6: 5438,
   haproxyReadIpv6: 5439,
+  /** Writes of the pooler. */
+  haproxyPooled: 5440,
   haproxyStats: 5000,
   haproxyApi: 8000,
   keepers: 7400,

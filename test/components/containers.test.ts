@@ -375,7 +375,7 @@ describe('the pooler', () => {
     expect(file()).toEqual({
       monitor: { host: '10.201.43.11', port: 7401 },
       key: derivedPassword(GENERATED, 'pooler'),
-      haproxy: { host: '10.201.43.10', port: 5432 },
+      haproxy: { host: '10.201.43.10', port: 5440 },
       database: 'blink_db',
       holdTimeoutMs: 30_000,
       poolSize: 20,

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { budgetFor } from '../../failover/contract/budget';
+import { PORTS } from '../../failover/contract/layout';
 import { Haproxy } from '../../failover/monitor/router/haproxy';
 import { ask, parseEpoch, parseLoads, parseServers } from '../../failover/monitor/router/haproxy-socket';
 import { renderHaproxyConfig } from '../../stack/haproxy-config';
@@ -32,6 +33,9 @@ const CONFIG = configWith(30_000);
 const HELD = 4_000;
 /** Limit from the leader's death to the first answer to a held client, ms. */
 const FIRST_ANSWER_MS = 500;
+/** Least wait of the pooler's new connections, and the age at which a leader is not new any more (settle.lua). */
+const SETTLE_MS = 20;
+const NEW_LEADER_S = 2;
 /** Limit for the share of a core that HAProxy may take to hold clients. */
 const HOLDING_SHARE = 0.05;
 /** Limit for "refused at once" on a busy machine, ms. */
@@ -164,6 +168,13 @@ class Clients {
     if (found === undefined) throw new Error(`no ${what}`);
     return found;
   }
+}
+
+/** Time since the write slot of node A was opened, s (column `lastchg` of the statistics). */
+async function leaderAgeS(): Promise<number> {
+  const [head = '', ...rows] = (await ask(join(sockets, 'admin.sock'), 'show stat -1 4 -1', 1_000)).split('\n');
+  const slot = rows.find((row) => row.startsWith('write,node1,'))?.split(',');
+  return Number(slot?.[head.split(',').indexOf('lastchg')]);
 }
 
 async function queued(backend: 'write' | 'read'): Promise<number> {
@@ -357,6 +368,15 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
     made.write(A.address, A.address);
     const c = client();
     await until('it is open again once the monitor opens it', () => c.greeting === A.name);
+  });
+
+  it('has a new connection of the pooler wait, unless the leader is new', async () => {
+    await openedOnA();
+    await until('the leader is not new any more', async () => (await leaderAgeS()) >= NEW_LEADER_S);
+    const fromMs = performance.now();
+    const pooled = client(PORTS.haproxyPooled);
+    await until('the pooler is answered', () => pooled.greeting === A.name);
+    expect(performance.now() - fromMs).toBeGreaterThanOrEqual(SETTLE_MS);
   });
 
   it('opens and closes read slots, and ends the sessions of a node that leaves (S13)', async () => {

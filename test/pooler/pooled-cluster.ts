@@ -244,7 +244,7 @@ export class PooledCluster {
     const config: PoolerConfig = {
       monitor: { host: this.host, port: port + 1 },
       key: derivedPassword(KEY, 'pooler'),
-      haproxy: { host: `${subnet}.10`, port: PORTS.haproxyWrite },
+      haproxy: { host: `${subnet}.10`, port: PORTS.haproxyPooled },
       database: 'app',
       ...{ holdTimeoutMs: 30_000, poolSize: 20 },
       pools: [{ role: 'app', verifier: await this.verifier(), port: PORTS.pooler }],

@@ -21,6 +21,8 @@ export interface Stack {
   host: string;
   writePort: number;
   readPort: number;
+  /** Port of the pooler for `user`; it answers when the stack runs a pooler. */
+  poolPort: number;
   user: string;
   password: string;
   database: string;
@@ -37,6 +39,7 @@ function stackFrom(name: string, value: (key: string, fallback: string) => strin
   return {
     ...{ name, host, prefix: value('namePrefix', '') },
     ...{ writePort: Number(value('writePort', '5434')), readPort: Number(value('readPort', '5435')) },
+    poolPort: Number(value('poolPort', '6432')),
     ...{ user: value('databaseUser', 'app'), database: value('databaseName', 'app') },
     password: value('databasePassword', ''),
     stats: `http://${host}:${value('statsPort', '5000')}`,
@@ -58,7 +61,7 @@ export function stackOf(name: string): Stack {
 export interface OwnStackOptions {
   /** Name of the stack and of its folder under `state/`. With a dash it is the prefix of the containers' names. */
   name: string;
-  /** Base of the published ports: statistics at this number, backend +80, monitor +88, writes +434, reads +435. */
+  /** Base of the published ports: statistics at this number, backend +80, monitor +88, pooler +432, writes +434, reads +435. */
   ports: number;
   /** First three numbers of the inner network's addresses, for example 10.98.30. */
   subnet: string;
@@ -83,7 +86,7 @@ export class OwnStack {
     this.config = {
       ...{ namePrefix: this.prefix, subnet: `${subnet}.0/24` },
       ...{ writePort: ports + 434, readPort: ports + 435, statsPort: ports },
-      ...{ backendPort: ports + 80, monitorPort: ports + 88 },
+      ...{ backendPort: ports + 80, monitorPort: ports + 88, poolPort: ports + 432 },
       ...{ databaseName: 'blink_db', databaseUser: 'blink_user', databasePassword: `${name}-12345` },
       // A switchback would change the leader at a moment that a test does not choose.
       switchback: 'false',
