@@ -252,7 +252,7 @@ describe('HAProxy', () => {
     const config = find(made, 'Command', 'haproxy-apply-config').inputs.stdin;
     expect(config).toContain(rule(5436));
     expect(config).toContain(rule(5437));
-    expect(find(resources, 'Command', 'haproxy-apply-config').inputs.stdin).not.toContain('dst_port');
+    expect(find(resources, 'Command', 'haproxy-apply-config').inputs.stdin).not.toContain('reject if { dst_port');
   });
 
   it('gets its config applied, again when the container is a new one', () => {
