@@ -2,12 +2,11 @@
  * TLS with clients on two real nodes, seen by libpq: `verify-full` and direct negotiation, renewals under load, a failover,
  * and certificates that cannot be used.
  */
-import { connect } from 'node:net';
-import { connect as connectTls } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { type Authority, authorityOf, LIFE_MS } from '../../failover/contract/certificates';
 import type { TlsSettings } from '../../failover/contract/messages';
 import { seal } from '../../failover/contract/seal';
+import { shownCertificate } from '../rig/shown-certificate';
 import { docker, dockerQuietly, NodePair } from './node-containers';
 
 const SUBNET = '10.211.79';
@@ -16,8 +15,6 @@ const { a: A, b: B, monitor, address } = pair;
 /** It has HAProxy's address, from which clients come. */
 const CLIENT = 'tls-client';
 const LIMIT_MS = 30_000;
-/** PostgreSQL manual, "Message Formats", SSLRequest. */
-const SSL_REQUEST = Buffer.from([0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f]);
 
 let ca: Authority;
 let issued = 0;
@@ -63,22 +60,8 @@ async function restart(): Promise<void> {
   await monitor.until(B, ({ postgres }) => postgres.state === 'stopped', 'the keeper of B', LIMIT_MS);
 }
 
-/** The certificate that a node shows, without a login. */
-function shown(node: string): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const plain = connect(5432, address[node] ?? '', () => plain.write(SSL_REQUEST));
-    plain.setTimeout(5_000, () => plain.destroy(new Error('no answer in time')));
-    plain.once('error', reject).once('data', (answer) => {
-      if (answer.toString() !== 'S') return reject(new Error(`no TLS: ${answer.toString()}`));
-      const secure = connectTls({ socket: plain, rejectUnauthorized: false, host: address[node] }, () => {
-        const { serialNumber } = secure.getPeerCertificate();
-        secure.destroy();
-        resolve(serialNumber);
-      });
-      secure.once('error', reject);
-    });
-  });
-}
+/** The certificate that a node shows. */
+const shown = (node: string): Promise<string> => shownCertificate(address[node] ?? '', 5432);
 
 /** Hands out a new certificate, and waits until each of the nodes shows it. */
 async function renew(nodes: readonly string[]): Promise<void> {

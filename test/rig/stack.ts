@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node
 import { dirname, join } from 'node:path';
 import { parse, stringify } from 'yaml';
 import { imageTags, removeAllOf, removeImage } from '../../scripts/lib/docker';
-import { type RunResult, run } from '../../scripts/lib/exec';
+import { type RunResult, run, runOk } from '../../scripts/lib/exec';
 import { PATHS } from '../../scripts/lib/paths';
 import { readStack } from '../../scripts/lib/stack';
 import { TIMEOUTS } from '../timeouts';
@@ -164,6 +164,13 @@ export class OwnStack {
     const start = join(PATHS.root, 'scripts', 'start.mjs');
     const options = { cwd: PATHS.root, env: this.env, deadlineMs: TIMEOUTS.firstUp, onLine: say };
     return run(process.execPath, [start, name, '--stack', this.name, ...args], options);
+  }
+
+  /** Runs `npm run failover -- <args> --stack …` and returns what it printed. @throws CommandError when it fails. */
+  async failover(...args: readonly string[]): Promise<string> {
+    const start = join(PATHS.root, 'scripts', 'start.mjs');
+    const options = { cwd: PATHS.root, env: this.env, deadlineMs: TIMEOUTS.firstUp };
+    return (await runOk(process.execPath, [start, 'failover', ...args, '--stack', this.name], options)).stdout;
   }
 
   /** As {@link command}. @throws Error with its last lines when it fails. */

@@ -1,0 +1,54 @@
+/** Statistics of repeated measurements. Pure: the same values give the same results. */
+
+/** Samples of the bootstrap. More of them change the bounds of an interval by less than the page shows. */
+const SAMPLES = 10_000;
+
+export interface Interval {
+  readonly low: number;
+  readonly high: number;
+}
+
+/** The smallest value that `part` (0 to 1) of all values do not exceed (nearest rank). NaN for no values. */
+export function quantile(values: readonly number[], part: number): number {
+  return quantileOfSorted(Float64Array.from(values).sort(), part);
+}
+
+/** Middle value; of an even number of values the mean of the two in the middle. NaN for no values. */
+export function median(values: readonly number[]): number {
+  return medianOfSorted(Float64Array.from(values).sort());
+}
+
+/**
+ * 95 % interval of the median by the percentile bootstrap: medians of samples of the same size, drawn with replacement
+ * (Efron and Tibshirani, An Introduction to the Bootstrap, chapter 13). The draws follow from a fixed seed.
+ */
+export function medianInterval(values: readonly number[]): Interval {
+  const random = generator(1);
+  const sample = new Float64Array(values.length);
+  const medians = Float64Array.from({ length: SAMPLES }, () => {
+    for (let i = 0; i < sample.length; i++) sample[i] = values[Math.floor(random() * values.length)] ?? Number.NaN;
+    return medianOfSorted(sample.sort());
+  }).sort();
+  return { low: quantileOfSorted(medians, 0.025), high: quantileOfSorted(medians, 0.975) };
+}
+
+function quantileOfSorted(sorted: Float64Array, part: number): number {
+  return sorted[Math.max(0, Math.ceil(sorted.length * part) - 1)] ?? Number.NaN;
+}
+
+function medianOfSorted(sorted: Float64Array): number {
+  const middle = sorted.length / 2;
+  const [low = Number.NaN, high = Number.NaN] = [sorted[Math.ceil(middle) - 1], sorted[Math.floor(middle)]];
+  return (low + high) / 2;
+}
+
+/** Numbers from 0 to 1 that follow from the seed (mulberry32). */
+function generator(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
