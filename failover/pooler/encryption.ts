@@ -1,5 +1,5 @@
 /**
- * The certificate that the pooler's clients see: the newest one that the monitor has sent and that every process has taken.
+ * The certificate that the pooler's clients see: the newest one that the monitor has sent and that PgBouncer has loaded.
  * One that cannot be used leaves the former one in force. The last good one is kept, so that a container that starts again
  * while the monitor is away serves as before.
  */
@@ -28,7 +28,7 @@ const Kept = z.object({ certificate: Pem, key: Pem, authority: Pem.optional() })
 export interface EncryptionPorts {
   /** Writes PgBouncer's files; null: without a certificate. */
   write(leaf: Leaf | null): Promise<void>;
-  /** Makes every process read its files again. True when each shows this certificate to new connections. */
+  /** Makes every process read its files again. True when PgBouncer can load them: new connections see this certificate. */
   reload(certificate: string): Promise<boolean>;
   /** Keeps the text over a restart of the container. */
   keep(text: string): Promise<void>;

@@ -66,7 +66,8 @@ async function main(): Promise<void> {
     write: (leaf) => writeFiles(config, leaf),
     reload: async (certificate) => {
       const shown = await Promise.all(bouncers.map((bouncer) => bouncer.reload(certificate)));
-      return shown.every((isShown) => isShown);
+      // A process that does not answer, or has ended, reads the files when it starts again.
+      return shown.some((isShown) => isShown);
     },
     keep: (text) => writeWhole(PATHS.poolerKeep, KEPT_FILE, text, MODE),
     kept: () => readFile(join(PATHS.poolerKeep, KEPT_FILE), 'utf8').catch(() => null),
