@@ -355,6 +355,24 @@ describe('a client of the pooler', () => {
     await cluster.isWell();
   });
 
+  it('meets a new pooler without a monitor: served without TLS with `on`, not at all with `require`', async () => {
+    const isVerified = () => waitFor('a served client', LIMIT_MS, async () => (await psql(VERIFIED)) === '1');
+    await cluster.stopMonitor();
+    await cluster.encrypt('on');
+    await waitFor('a client without TLS', LIMIT_MS, async () => (await psql('sslmode=disable')) === '1');
+    await expect(psql(VERIFIED)).rejects.toThrow(/does not support SSL/);
+    await cluster.startMonitor();
+    await isVerified();
+    await cluster.stopMonitor();
+    await cluster.encrypt('require');
+    const isWaiting = async () => (await docker('logs', cluster.pooler)).includes('no client is served until then');
+    await waitFor('the wait for a certificate', LIMIT_MS, isWaiting);
+    await expect(psql('sslmode=prefer')).rejects.toThrow(/Connection refused/);
+    await cluster.startMonitor();
+    await isVerified();
+    await cluster.isWell();
+  });
+
   it('is not served by a PostgreSQL whose certificate another authority has signed', async () => {
     // The nodes keep theirs.
     cluster.hand(await cluster.nextLeaf('o'.repeat(48)));
