@@ -4,7 +4,7 @@ import type { z } from 'zod';
 import { budgetFor } from '../failover/contract/budget';
 import { PORTS } from '../failover/contract/layout';
 import { PooledDatabase } from '../failover/contract/pooler';
-import { nearest, tlsMode } from './config-values';
+import { nearest } from './config-values';
 import { asText, KEY_NAMES, KEYS, type Key, type KeyName } from './keys';
 import { CONSOLE_NAME } from './pool-roles';
 
@@ -176,13 +176,9 @@ const PORT_MAX = 65_535;
 /** What the pooler cannot run with. Refused values are missing in the settings. */
 function poolProblems({ pooler, poolSize, poolPort, poolRoles, ...other }: Partial<Settings>): string[] {
   if (pooler !== true || poolRoles === undefined) return [];
-  const { databaseUser, databaseName, postgresSettings = {}, tls, bindAddress = '127.0.0.1' } = other;
+  const { databaseUser, databaseName, postgresSettings = {} } = other;
   const problems: string[] = [];
   const roles = Object.keys(poolRoles);
-  if (tls !== undefined && tlsMode(tls, bindAddress) === 'require')
-    problems.push(
-      `pooler: "true" is refused while tls is require (tls: ${tls}, bindAddress: ${bindAddress}); its ports do not speak TLS yet; set tls on, or pooler false`,
-    );
   if (databaseUser !== undefined && Object.hasOwn(poolRoles, databaseUser))
     problems.push(`poolRoles: ${JSON.stringify(databaseUser)} is refused; databaseUser has poolPort already`);
   for (const [key, value] of Object.entries({ databaseUser, databaseName }))

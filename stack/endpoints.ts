@@ -67,8 +67,8 @@ export function connectionUrls(topology: Topology, password: string): Connection
     innerWrite: url(NAMES.haproxy, PORTS.haproxyWrite, inner),
     innerRead: url(NAMES.haproxy, PORTS.haproxyRead, inner),
     ...(ports.poolPort !== undefined && {
-      pool: url(host, ports.poolPort, ''),
-      innerPool: `postgresql://${user}:${secret}@${NAMES.pooler}:${PORTS.pooler}/${backendsAlias(topology)}`,
+      pool: url(host, ports.poolPort, outer),
+      innerPool: `postgresql://${user}:${secret}@${NAMES.pooler}:${PORTS.pooler}/${backendsAlias(topology)}${inner}`,
     }),
   };
 }

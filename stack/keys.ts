@@ -78,8 +78,8 @@ export const KEYS = {
     ['auto', 'off', 'on', 'require'],
     [
       'TLS between clients and PostgreSQL: on offers it, require refuses clients without it; auto is on, and require with a bindAddress beyond loopback.',
-      ['monitor replaced', 'backends replaced'],
-      'Open sessions stay as they are; a new session follows the new value. The backends are replaced only for a change to or from `require`.',
+      ['monitor replaced', 'backends replaced', 'pooler replaced'],
+      'Open sessions stay as they are; a new session follows the new value. The backends are replaced only for a change to or from `require`. The clients of a pooler connect again.',
     ],
   ),
   tlsNames: list(

@@ -22,13 +22,14 @@ export function backendsAlias({ settings }: Topology): string {
 }
 
 export function poolerConfig(topology: Topology, { key, databaseVerifier }: PoolerSecrets): PoolerConfig {
-  const { settings, monitor, haproxy, pooler, backends } = topology;
+  const { settings, monitor, haproxy, pooler, backends, tls } = topology;
   const verifiers: Readonly<Record<string, string>> = settings.poolRoles;
   return {
     monitor: { host: monitor.address, port: PORTS.poolers },
     key,
     haproxy: { host: haproxy.address, port: PORTS.haproxyPooled },
     database: settings.databaseName,
+    tls: tls.mode,
     holdTimeoutMs: settings.holdTimeoutMs,
     poolSize: settings.poolSize,
     pools: (pooler?.roles ?? []).map(({ role, port }, i) => {

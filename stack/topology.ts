@@ -108,7 +108,11 @@ export function buildTopology(settings: Settings, { project, stack, projectRoot 
       logFolder: resolve(projectRoot, 'logs', stack),
       logLink: stack === TRIAL_STACK ? resolve(projectRoot, LOG_FILE) : undefined,
     },
-    tls: tlsOf(settings, [...new Set([NAMES.haproxy, named(NAMES.haproxy)]), address(HOST.haproxy)]),
+    tls: tlsOf(settings, [
+      ...new Set([NAMES.haproxy, named(NAMES.haproxy)]),
+      address(HOST.haproxy),
+      ...(settings.pooler ? [...new Set([NAMES.pooler, named(NAMES.pooler)]), address(HOST.pooler)] : []),
+    ]),
     prometheus: settings.monitoring
       ? { name: named(NAMES.prometheus), address: address(HOST.prometheus), volume: named(NAMES.prometheusData) }
       : undefined,

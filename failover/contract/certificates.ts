@@ -32,6 +32,11 @@ export interface Pair {
   readonly key: string;
 }
 
+/** A server's certificate as it is handed out: with the authority that signed it, unless it is the user's own. */
+export interface Leaf extends Pair {
+  readonly authority?: string;
+}
+
 export interface LeafRequest {
   /** Host names and addresses for which the certificate is valid. */
   readonly names: readonly string[];

@@ -18,6 +18,8 @@ export const PATHS = {
   poolerConfig: '/etc/postgres-failover/pooler.json',
   /** Folder in memory for PgBouncer's files and its Unix sockets; only the pooler's own user may enter it. */
   poolerRun: '/run/pooler',
+  /** Folder in which the pooler keeps the last certificate for clients; only its own user may enter it. */
+  poolerKeep: '/var/lib/pooler',
   /** Volume of HAProxy that holds `haproxy.cfg`, written by the image's `apply-config`. */
   haproxyConfig: '/etc/haproxy/run',
   /** The entry point of HAProxy's image puts both there, so that an earlier image starts with a config that names them. */

@@ -7,9 +7,12 @@
  *
  * The monitor pauses the pooler by a lease: `pause` lasts `forMs` from its arrival, and each further one renews it. When
  * no renewal comes, the supervisor resumes by itself, so a monitor that dies in a pause stops no client for longer.
+ *
+ * The certificate for clients comes the same way, its key sealed with the key of this connection (seal.ts).
  */
 import { z } from 'zod';
-import { MonitorAddress } from './messages';
+import { PEM_MAX } from './limits';
+import { MonitorAddress, TlsMode } from './messages';
 import { NodeName } from './naming';
 
 export const POOLER_PROTOCOL = 1;
@@ -54,6 +57,8 @@ export const PoolerConfig = z.strictObject({
   /** HAProxy's write port on the inner network. */
   haproxy: z.strictObject({ host: z.ipv4(), port: z.number().int() }),
   database: PooledDatabase,
+  /** Which clients use TLS, as for the nodes. */
+  tls: TlsMode,
   /** How long HAProxy holds a connection while there is no leader, ms. PgBouncer has to wait longer than that. */
   holdTimeoutMs: z.number().int().min(0),
   /** Connections to PostgreSQL that each pool may open. */
@@ -96,8 +101,20 @@ const Welcome = z.object({ type: z.literal('welcome'), mac: z.string() });
 const Pause = z.object({ type: z.literal('pause'), forMs: z.number().int().min(0).max(60_000) });
 const Resume = z.object({ type: z.literal('resume') });
 
+/** The certificate for clients: the same one as the nodes have. Sent after the handshake and on change. */
+const Certificate = z.object({
+  type: z.literal('certificate'),
+  /** Certificate and chain, PEM. */
+  certificate: z.string().max(PEM_MAX),
+  /** Its private key, PEM, sealed with the key of this connection. */
+  key: z.string().max(2 * PEM_MAX),
+  /** Certificate of the authority that signed it, PEM. Absent when it is the user's own, whose authority is not known. */
+  authority: z.string().max(PEM_MAX).optional(),
+});
+export type SealedLeaf = z.infer<typeof Certificate>;
+
 /** What the monitor sends. `resume` is also the sign of life while nothing is paused. */
-export const ToPooler = z.discriminatedUnion('type', [Challenge, Welcome, Pause, Resume]);
+export const ToPooler = z.discriminatedUnion('type', [Challenge, Welcome, Pause, Resume, Certificate]);
 export type ToPooler = z.infer<typeof ToPooler>;
 
 const Hello = z.object({
@@ -105,9 +122,16 @@ const Hello = z.object({
   version: z.number().int(),
   nonce: z.string(),
   mac: z.string(),
+  /** Absent from poolers that do not speak TLS: they would end the connection at a frame that they do not know. */
+  takesCertificate: z.boolean().optional(),
 });
 const State = z.object({ type: z.literal('state'), pause: PauseState });
-const Figures = z.object({ type: z.literal('figures'), pools: z.array(PoolFigures).max(POOLS_MAX) });
+const Figures = z.object({
+  type: z.literal('figures'),
+  pools: z.array(PoolFigures).max(POOLS_MAX),
+  /** Why the newest certificate for clients is not in force; null or absent: it is. */
+  certificateProblem: z.string().max(1_024).nullable().optional(),
+});
 
 /** What the supervisor sends. */
 export const FromPooler = z.discriminatedUnion('type', [Hello, State, Figures]);

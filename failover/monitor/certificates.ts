@@ -4,7 +4,7 @@
  */
 import { readFile, stat } from 'node:fs/promises';
 import { endOf, pairProblemAt } from '../contract/certificate-check';
-import { type Authority, authorityOf, LIFE_MS, type Pair, periodOf } from '../contract/certificates';
+import { type Authority, authorityOf, type Leaf, LIFE_MS, type Pair, periodOf } from '../contract/certificates';
 import { inBackground, messageOf } from '../contract/errors';
 import type { TlsConfig } from '../contract/inputs';
 import { PEM_MAX } from '../contract/limits';
@@ -26,6 +26,8 @@ export interface CertificatePorts {
 export class Certificates {
   /** For the keepers. Without a certificate they keep the one that they have. */
   settings: TlsSettings;
+  /** The same certificate for the pooler, with its key in plain; null: there is none. */
+  leaf: Leaf | null = null;
   /** End of its life, ms since the epoch; null: there is none. */
   expiresAtMs: number | null = null;
   /** Why the newest one is not used; null: it is. */
@@ -90,6 +92,7 @@ export class Certificates {
     const { mode } = this.config;
     const isFirst = this.shown === null;
     this.shown = pair;
+    this.leaf = { ...pair, authority: this.config.own === undefined ? this.authority?.certificate() : undefined };
     this.expiresAtMs = endOf(pair.certificate);
     this.settings = { mode, certificate: pair.certificate, key: seal(this.clusterKey, pair.key) };
     const until = new Date(this.expiresAtMs ?? 0).toISOString();

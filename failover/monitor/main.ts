@@ -76,9 +76,15 @@ async function main(): Promise<void> {
     onFailover: (failover) => outside.failover(failover),
   });
   await monitor.parts.keepers.listen();
+  if (certificates?.leaf) monitor.parts.pooler.encrypt(certificates.leaf);
   await monitor.parts.pooler.listen();
   await outside.listen(PATHS.page);
-  const looking = tls && certificates?.watch(tls, (changed) => monitor.parts.keepers.encrypt(changed));
+  const looking =
+    tls &&
+    certificates?.watch(tls, (changed) => {
+      monitor.parts.keepers.encrypt(changed);
+      if (certificates?.leaf) monitor.parts.pooler.encrypt(certificates.leaf);
+    });
   const end = (signal: string) => {
     const message = `stopped by ${signal}; the leader goes on serving, but there is no failover meanwhile`;
     outside.write('INFO', 'monitor', 'STOPPED', message);

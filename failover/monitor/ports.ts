@@ -4,6 +4,7 @@
  */
 
 import type { Answer, Failover } from '../contract/api';
+import type { Leaf } from '../contract/certificates';
 import type { LogCode } from '../contract/codes';
 import type { Level } from '../contract/log-line';
 import type { NodeSettings, OrderId, StateCopy, TlsSettings } from '../contract/messages';
@@ -95,6 +96,8 @@ export interface Pooler {
   /** True when HAProxy is told to stop and waits with that until {@link letHaproxyGo}, for a moment at most. */
   haproxyLeaves(): boolean;
   letHaproxyGo(): void;
+  /** Hands the pooler a certificate for clients, now and whenever it connects. */
+  encrypt(leaf: Leaf): void;
   /** What the pooler reports; null when it is not connected. For people only. */
   view(): PoolerView | null;
   /** Begins to accept the pooler's connection. Throws when the address or port is not available. */
@@ -114,6 +117,7 @@ export const NO_POOLER: Pooler = {
   isQuiet: () => true,
   haproxyLeaves: () => false,
   letHaproxyGo: () => undefined,
+  encrypt: () => undefined,
   view: () => null,
   listen: async () => undefined,
   close: async () => undefined,

@@ -3,6 +3,7 @@
  * wanted. PgBouncer can forget no pause by itself, so what it reports is compared with what is wanted again and again.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { X509Certificate } from 'node:crypto';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import { inBackground, messageOf } from '../contract/errors';
@@ -10,6 +11,7 @@ import { oneLine } from '../contract/log-line';
 import type { PauseState, Pool, PoolFigures } from '../contract/pooler';
 import { Console } from './console';
 import { filesOf } from './ini';
+import { shownBy } from './shown';
 
 const PROGRAM = '/usr/sbin/pgbouncer';
 /** A process that ends sooner after its start than this is started again later and later, ms. */
@@ -24,6 +26,8 @@ const LOGIN_POLL_MS = 5;
 /** PAUSE answers when the last transaction has ended. The lease ends it much sooner, ms. */
 const PAUSE_ANSWER_MS = 600_000;
 const RETRY_MS = 100;
+/** How often a changed certificate is read at most; the time between doubles from RETRY_MS. */
+const RELOADS_MAX = 6;
 /** How long running transactions may go on when the container stops, ms. */
 const STOP_LIMIT_MS = 2_000;
 
@@ -103,6 +107,24 @@ export class Bouncer {
       }
       return null;
     }
+  }
+
+  /**
+   * Makes the process read its files again. True when it shows this certificate to new connections: PgBouncer answers RELOAD
+   * in the same way when it could not load the files and keeps what it had. Running connections stay. Never throws.
+   */
+  async reload(certificate: string): Promise<boolean> {
+    const wanted = new X509Certificate(certificate).fingerprint256;
+    for (let n = 0; n < RELOADS_MAX && !this.ended; n++) {
+      // A process that is about to start reads its files by itself.
+      if (n > 0) await delay(RETRY_MS * 2 ** (n - 1));
+      const shown = await this.console
+        .ask('RELOAD')
+        .then(() => shownBy(this.pool.port))
+        .catch(() => '');
+      if (shown === wanted) return true;
+    }
+    return false;
   }
 
   /** Lets running transactions end, within a limit, and ends the process. */

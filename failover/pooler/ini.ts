@@ -17,6 +17,19 @@ export const CLIENTS_MAX = 2_000;
 /** Number of prepared statements that PgBouncer keeps for each connection (its `max_prepared_statements`). */
 const PREPARED_MAX = 200;
 
+/** Paths of the certificate for clients, its key, and the certificate of the authority. */
+export const TLS_FILES = {
+  certificate: `${PATHS.poolerRun}/tls.crt`,
+  key: `${PATHS.poolerRun}/tls.key`,
+  authority: `${PATHS.poolerRun}/ca.crt`,
+} as const;
+
+/** Which of {@link TLS_FILES} are there. */
+export interface HeldTls {
+  readonly leaf: boolean;
+  readonly authority: boolean;
+}
+
 /** Paths of the files of one process. */
 export function filesOf({ port }: Pick<Pool, 'port'>): { ini: string; users: string } {
   const base = `${PATHS.poolerRun}/${port}`;
@@ -28,7 +41,7 @@ export function filesOf({ port }: Pick<Pool, 'port'>): { ini: string; users: str
  * (docs/pooler.md): a second user, an admin, `auth_query`, a list of ignored parameters without `options`, and a larger
  * `max_packet_size`.
  */
-export function iniOf(config: PoolerConfig, pool: Pool): string {
+export function iniOf(config: PoolerConfig, pool: Pool, held: HeldTls): string {
   const { haproxy, database, poolSize, backends, holdTimeoutMs } = config;
   const waits = Math.ceil(holdTimeoutMs / 1_000) + LONGER_S;
   const target = `host=${haproxy.host} port=${haproxy.port} dbname=${value(database)}`;
@@ -45,9 +58,7 @@ export function iniOf(config: PoolerConfig, pool: Pool): string {
     stats_users: '',
     auth_type: 'scram-sha-256',
     auth_file: filesOf(pool).users,
-    // The place for the certificate of TLS on the pooler's ports (client_tls_key_file, client_tls_cert_file).
-    client_tls_sslmode: 'disable',
-    server_tls_sslmode: 'prefer',
+    ...tlsOf(config.tls, held),
     // Without `options` in this list, and without the space after a comma, an empty name in a client's options makes
     // PgBouncer spin (CVE-2026-107349): its search for an empty word ends only at an empty place in the list.
     // `search_path` is not in it: a client that asks for one is refused rather than served in another schema.
@@ -74,6 +85,24 @@ export function iniOf(config: PoolerConfig, pool: Pool): string {
   };
   const lines = Object.entries(settings).map(([key, word]) => `${key} = ${word}`.trimEnd());
   return ['[databases]', ...databases, '', '[pgbouncer]', ...lines, ''].join('\n');
+}
+
+/**
+ * TLS with clients, and with PostgreSQL (PgBouncer's manual, "TLS settings"). PgBouncer passes nothing through: it ends one
+ * connection and begins the other.
+ */
+function tlsOf(mode: PoolerConfig['tls'], { leaf, authority }: HeldTls): Record<string, string> {
+  const files = { client_tls_cert_file: TLS_FILES.certificate, client_tls_key_file: TLS_FILES.key };
+  // With `require` and no certificate PgBouncer does not start, rather than serve a client without TLS.
+  if (mode === 'require') return { client_tls_sslmode: 'require', ...files, ...toServer(authority) };
+  const client = mode === 'on' && leaf ? { client_tls_sslmode: 'allow', ...files } : { client_tls_sslmode: 'disable' };
+  return { ...client, server_tls_sslmode: 'prefer' };
+}
+
+/** HAProxy's address is in the stack's own certificate. Which names and which authority the user's own has is not known. */
+function toServer(authority: boolean): Record<string, string> {
+  if (!authority) return { server_tls_sslmode: 'require' };
+  return { server_tls_sslmode: 'verify-full', server_tls_ca_file: TLS_FILES.authority };
 }
 
 /** The list of users: the pool's role alone. */

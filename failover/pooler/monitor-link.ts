@@ -69,7 +69,7 @@ export class MonitorLink {
         if (frame.type === 'challenge' && theirs === null) {
           theirs = frame.nonce;
           const mac = proof(key, 'pooler', theirs, nonce, POOLER_NAME);
-          return this.write({ type: 'hello', version: POOLER_PROTOCOL, nonce, mac });
+          return this.write({ type: 'hello', version: POOLER_PROTOCOL, nonce, mac, takesCertificate: true });
         }
         if (frame.type !== 'welcome' || theirs === null) return end(`${frame.type} came before the handshake was over`);
         if (!sameProof(frame.mac, proof(key, 'monitor', nonce, theirs, POOLER_NAME)))

@@ -18,13 +18,16 @@ export class Supervisor {
     /** Sends a frame to the monitor. Does nothing while it is not connected. */
     private readonly send: (frame: FromPooler) => void,
     private readonly log: (message: string) => void,
+    /** Why the newest certificate is not in force; null: it is. */
+    private readonly certificateProblem: () => string | null = () => null,
   ) {}
 
   /** Begins to look at the processes once a second. */
   start(): void {
     const look = async () => {
       const figures = await Promise.all(this.bouncers.map((bouncer) => bouncer.look()));
-      this.send({ type: 'figures', pools: figures.filter((each) => each !== null) });
+      const certificateProblem = this.certificateProblem();
+      this.send({ type: 'figures', pools: figures.filter((each) => each !== null), certificateProblem });
       this.looking = setTimeout(() => void look(), FIGURES_EVERY_MS);
     };
     this.looking = setTimeout(() => void look(), FIGURES_EVERY_MS);

@@ -42,8 +42,7 @@ const OTHER: Record<string, string> = {
 };
 /** What else is set for a key whose effects depend on it; its effects are those in any of these. */
 const WITH: Partial<Record<KeyName, readonly Record<string, string>[]>> = {
-  tls: [{ pooler: 'false' }],
-  bindAddress: [{ tls: 'on' }, { pooler: 'false' }],
+  bindAddress: [{}, { tls: 'on' }],
   clientNetworks: [{ bindAddress: '192.0.2.9', tls: 'on' }],
 };
 const DATA = {

@@ -377,6 +377,7 @@ describe('the pooler', () => {
       key: derivedPassword(GENERATED, 'pooler'),
       haproxy: { host: '10.201.43.10', port: 5440 },
       database: 'blink_db',
+      tls: 'on',
       holdTimeoutMs: 30_000,
       poolSize: 20,
       pools: [
@@ -398,7 +399,7 @@ describe('the pooler', () => {
     const urls = (inputs.uploads as { file: string; content: string }[]).map(({ content }) => content);
     expect(urls.slice(0, 2)).toEqual([
       'postgresql://blink_user:12345@haproxy:5433/blink_db?sslmode=disable',
-      'postgresql://blink_user:12345@pooler:6432/backends',
+      'postgresql://blink_user:12345@pooler:6432/backends?sslmode=disable',
     ]);
     expect(
       MonitorConfig.parse(

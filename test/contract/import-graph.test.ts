@@ -52,7 +52,7 @@ const ROOMS: readonly Room[] = [
   room('nodes', /^failover\/monitor\/nodes\//, ADAPTER, 'the keepers and their PostgreSQL'),
   room('router', /^failover\/monitor\/router\//, ADAPTER, 'HAProxy'),
   room('monitor pooler', /^failover\/monitor\/pooler\//, ADAPTER, 'the pooler’s supervisor'),
-  room('pooler', /^failover\/pooler\//, ['contract'], 'the processes of PgBouncer'),
+  room('pooler', /^failover\/pooler\//, ['contract', 'disk'], 'the processes of PgBouncer'),
   room('coordination', /^failover\/monitor\/coordination\//, ['contract', 'disk', 'monitor ports'], 'the store'),
   room('outside', /^failover\/monitor\/outside\//, LOOP, 'HTTP, which also asks the core'),
   room('monitor main', /^failover\/monitor\/(main|monitor)\.ts/, WIRED, 'puts the parts together'),

@@ -62,6 +62,8 @@ describe('the stack’s own certificate', () => {
     const ca = await authorityOf(CONFIG.secret);
     const pair: Pair = { certificate: certificate ?? '', key: unseal(KEY, key) ?? '' };
     expect(pair).toEqual(ca.issue({ names: CONFIG.names, atMs: NOW_MS }));
+    // The pooler gets the same one, and the authority by which it checks the nodes'.
+    expect(made.leaf).toEqual({ ...pair, authority: ca.certificate() });
     expect(JSON.stringify(made.settings)).not.toContain('PRIVATE');
     expect(said.join()).not.toMatch(/PRIVATE|sss/);
   });
@@ -105,6 +107,8 @@ describe('the user’s own files', () => {
     put(two);
     expect(await made.look()).toBe(true);
     expect(made.settings.certificate).toBe(two.certificate);
+    // Its authority is not known.
+    expect(made.leaf).toEqual(two);
   });
 
   it('that do not fit, have expired or are away are named once, and the last good pair stays', async () => {

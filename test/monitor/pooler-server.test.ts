@@ -4,8 +4,15 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { type FromPooler, PAUSE_LEASE_MS, type ToPooler } from '../../failover/contract/pooler';
-import { derivedPassword } from '../../failover/contract/proof';
+import {
+  type FromPooler,
+  PAUSE_LEASE_MS,
+  POOLER_NAME,
+  POOLER_PROTOCOL,
+  type ToPooler,
+} from '../../failover/contract/pooler';
+import { derivedPassword, proof } from '../../failover/contract/proof';
+import { unseal } from '../../failover/contract/seal';
 import { PoolerServer } from '../../failover/monitor/pooler/server';
 import { MonitorLink } from '../../failover/pooler/monitor-link';
 import { waitFor } from '../rig/wait';
@@ -97,6 +104,48 @@ describe('the pooler’s connection', () => {
     await waitFor('the end', 5_000, () => server.view() === null);
     expect(server.isQuiet()).toBe(true);
     expect(codes).toEqual(['POOLER_SEEN', 'POOLER_LOST']);
+  });
+
+  it('hands over the certificate, its key sealed, at the beginning and on change', async () => {
+    const leaf = { certificate: 'CERTIFICATE', key: 'PRIVATE', authority: 'AUTHORITY' };
+    const { server, link, got, codes } = await rig();
+    server.encrypt(leaf);
+    const handed = () => got.filter((frame) => frame.type === 'certificate');
+    await waitFor('the certificate', 5_000, () => handed().length === 1);
+    const [first] = handed();
+    expect(first).toMatchObject({ certificate: 'CERTIFICATE', authority: 'AUTHORITY' });
+    expect(unseal(derivedPassword(CLUSTER_KEY, 'pooler'), first?.key ?? '')).toBe('PRIVATE');
+    expect(unseal(CLUSTER_KEY, first?.key ?? '')).toBeNull();
+    expect(JSON.stringify(got)).not.toContain('PRIVATE');
+    server.encrypt({ certificate: 'NEXT', key: 'PRIVATE' });
+    await waitFor('the next one', 5_000, () => handed().at(-1)?.certificate === 'NEXT');
+    expect(handed().at(-1)?.authority).toBeUndefined();
+    // What it cannot use is told once.
+    for (const certificateProblem of ['it is\nbad', 'it is\nbad', null])
+      link.send({ type: 'figures', pools: [], certificateProblem });
+    link.send(FIGURES);
+    await waitFor('the figures', 5_000, () => server.view()?.pools.length === 1);
+    expect(codes).toEqual(['POOLER_SEEN', 'CERTIFICATE_REFUSED']);
+  });
+
+  it('hands none to a pooler of before, which would end the connection', async () => {
+    const { server, link } = await rig();
+    link.close();
+    await waitFor('the end', 5_000, () => server.view() === null);
+    server.encrypt({ certificate: 'CERTIFICATE', key: 'PRIVATE' });
+    const got: string[] = [];
+    const socket = connect({ host: '127.0.0.1', port: server.port() });
+    ended.push(() => socket.destroy());
+    socket.on('error', () => undefined);
+    socket.on('data', (part) => {
+      got.push(part.toString());
+      const { nonce = '' } = JSON.parse(got[0] ?? '{}') as { nonce?: string };
+      const mac = proof(derivedPassword(CLUSTER_KEY, 'pooler'), 'pooler', nonce, 'n', POOLER_NAME);
+      if (got.length === 1)
+        socket.write(`${JSON.stringify({ type: 'hello', version: POOLER_PROTOCOL, nonce: 'n', mac })}\n`);
+    });
+    await waitFor('a sign of life', 5_000, () => got.join('').match(/"resume"/g)?.length === 2);
+    expect(got.join('')).not.toContain('CERTIFICATE');
   });
 
   it('is refused with another key, and told once a minute', async () => {

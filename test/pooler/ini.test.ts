@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { PoolerConfig } from '../../failover/contract/pooler';
-import { iniOf, usersOf } from '../../failover/pooler/ini';
+import { type HeldTls, iniOf, usersOf } from '../../failover/pooler/ini';
 
 const VERIFIER = `SCRAM-SHA-256$4096:${'A'.repeat(22)}==$${'B'.repeat(43)}=:${'C'.repeat(43)}=`;
 const CONFIG: PoolerConfig = {
@@ -8,6 +8,7 @@ const CONFIG: PoolerConfig = {
   key: 'k'.repeat(64),
   haproxy: { host: '10.0.0.10', port: 5432 },
   database: 'o.b',
+  tls: 'on',
   holdTimeoutMs: 30_000,
   poolSize: 7,
   pools: [
@@ -18,10 +19,10 @@ const CONFIG: PoolerConfig = {
 };
 
 /** One process's settings by name, and the lines of its databases. */
-function read(index: number, config = CONFIG) {
+function read(index: number, config = CONFIG, held: HeldTls = { leaf: true, authority: true }) {
   const pool = config.pools[index];
   if (pool === undefined) throw new Error('no such pool');
-  const [databases = '', settings = ''] = iniOf(config, pool).split('[pgbouncer]');
+  const [databases = '', settings = ''] = iniOf(config, pool, held).split('[pgbouncer]');
   const lines = (text: string) => text.split('\n').filter((line) => line.includes(' ='));
   const pairs = lines(settings).map((line) => [line.split(' =')[0] ?? '', line.split(' =')[1]?.trim() ?? '']);
   return { databases: lines(databases), settings: Object.fromEntries(pairs) as Record<string, string>, pool };
@@ -71,5 +72,25 @@ describe('PgBouncer’s configuration', () => {
     expect(settings.ignore_startup_parameters?.split(', ')).toContain('options');
     expect(settings.ignore_startup_parameters).not.toContain('search_path');
     expect(settings.max_packet_size).toBeUndefined();
+  });
+
+  it('asks clients for TLS as the nodes do, and offers it only with a certificate', () => {
+    const of = (tls: PoolerConfig['tls'], leaf: boolean, authority = leaf) => {
+      const { settings } = read(1, { ...CONFIG, tls }, { leaf, authority });
+      return Object.fromEntries(Object.entries(settings).filter(([key]) => key.includes('_tls_')));
+    };
+    const files = { client_tls_cert_file: '/run/pooler/tls.crt', client_tls_key_file: '/run/pooler/tls.key' };
+    const none = { client_tls_sslmode: 'disable', server_tls_sslmode: 'prefer' };
+    expect(of('off', true)).toEqual(none);
+    expect(of('on', false)).toEqual(none);
+    expect(of('on', true)).toEqual({ client_tls_sslmode: 'allow', ...files, server_tls_sslmode: 'prefer' });
+    const strict = { client_tls_sslmode: 'require', ...files };
+    expect(of('require', true)).toEqual({
+      ...{ ...strict, server_tls_sslmode: 'verify-full', server_tls_ca_file: '/run/pooler/ca.crt' },
+    });
+    // The authority of a user's own certificate is not known.
+    expect(of('require', true, false)).toEqual({ ...strict, server_tls_sslmode: 'require' });
+    // PgBouncer cannot start without the files, and so serves no client without TLS.
+    expect(of('require', false)).toEqual({ ...strict, server_tls_sslmode: 'require' });
   });
 });

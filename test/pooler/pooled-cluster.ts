@@ -3,14 +3,18 @@ import { execFile } from 'node:child_process';
 import { chmodSync, cpSync, mkdtempSync, rmSync, watch, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { ConnectionOptions } from 'node:tls';
 import { promisify } from 'node:util';
 import { build } from 'esbuild';
 import { Client } from 'pg';
 import { budgetFor } from '../../failover/contract/budget';
+import { authorityOf, type Leaf } from '../../failover/contract/certificates';
 import { PATHS, PORTS } from '../../failover/contract/layout';
+import type { TlsMode } from '../../failover/contract/messages';
 import type { PoolerConfig } from '../../failover/contract/pooler';
 import { derivedPassword } from '../../failover/contract/proof';
 import { verifierOf } from '../../failover/contract/scram';
+import { seal } from '../../failover/contract/seal';
 import { isDone, statusOf } from '../../failover/core/facts/view';
 import type { Decision } from '../../failover/core/state/cluster';
 import type { Observation } from '../../failover/core/state/observation';
@@ -25,6 +29,7 @@ const execute = promisify(execFile);
 const ROOT = join(__dirname, '../..');
 export const PASSWORD = 'secret';
 const KEY = 'p'.repeat(48);
+const DAY_MS = 24 * 3_600_000;
 /** A limit, not an expectation: the machine may be very busy, ms. */
 const START_LIMIT_MS = 120_000;
 
@@ -66,6 +71,10 @@ export class PooledCluster {
   private readonly images: Readonly<Record<'postgres' | 'haproxy' | 'pooler', string>>;
   private readonly sockets = mkdtempSync(join(tmpdir(), 'pooled-sockets-'));
   private readonly store = new MemoryStore();
+  /** Which clients use TLS. */
+  private tls: TlsMode = 'on';
+  private leaf: Leaf | null = null;
+  private issued = 0;
   private monitor: ReturnType<typeof createMonitor> | null = null;
   private ran: Promise<void> = Promise.resolve();
 
@@ -98,6 +107,7 @@ export class PooledCluster {
     chmodSync(this.sockets, 0o777);
     await buildImage(this.images.postgres);
     await this.buildOthers();
+    this.leaf = await this.nextLeaf();
     await this.startHaproxy();
     await this.startMonitor();
     const monitor = { host: this.host, port: this.options.port };
@@ -155,7 +165,7 @@ export class PooledCluster {
       settings: {
         ...{ haproxyAddress: `${subnet}.10`, monitorAddress: host, subnet: `${subnet}.0/24` },
         ...{ databaseName: 'app', databaseUser: 'app', databaseVerifier: await this.verifier() },
-        ...{ postgresSettings: {}, rebuildInPlace: false },
+        ...{ postgresSettings: {}, rebuildInPlace: false, tls: this.settings() },
       },
       listen: { address: host, port },
       pooler: { address: host, port: port + 1 },
@@ -172,6 +182,7 @@ export class PooledCluster {
         this.observation = observation;
       },
     });
+    if (this.leaf !== null) monitor.parts.pooler.encrypt(this.leaf);
     await monitor.parts.keepers.listen();
     await monitor.parts.pooler.listen();
     this.monitor = monitor;
@@ -205,9 +216,43 @@ export class PooledCluster {
     await waitFor(`${to} as the leader`, START_LIMIT_MS, () => Promise.resolve(this.leader === to));
   }
 
+  /** A certificate of the stack's authority, or of another one, that is like no other before. */
+  async nextLeaf(secret = 's'.repeat(48)): Promise<Leaf> {
+    this.issued += 1;
+    const authority = await authorityOf(secret);
+    const names = [this.at.host, `${this.options.subnet}.10`, 'pooler'];
+    const lifeMs = 90 * DAY_MS + this.issued * 1_000;
+    return { ...authority.issue({ names, atMs: Date.now(), lifeMs }), authority: authority.certificate() };
+  }
+
+  /** Hands a certificate to nodes and pooler, as the monitor does. */
+  renew(leaf: Leaf): void {
+    this.leaf = leaf;
+    this.monitor?.parts.keepers.encrypt(this.settings());
+    this.hand(leaf);
+  }
+
+  /** Hands a certificate to the pooler alone. */
+  hand(leaf: Leaf): void {
+    this.monitor?.parts.pooler.encrypt(leaf);
+  }
+
+  /** Changes which clients use TLS: the nodes reload, the pooler's container is replaced. */
+  async encrypt(tls: TlsMode): Promise<void> {
+    this.tls = tls;
+    this.monitor?.parts.keepers.encrypt(this.settings());
+    await dockerQuietly('rm', '-f', '-v', this.pooler);
+    await this.startPooler();
+  }
+
+  private settings() {
+    const { tls: mode, leaf } = this;
+    return { mode, ...(leaf !== null && { certificate: leaf.certificate, key: seal(KEY, leaf.key) }) };
+  }
+
   /** A client of the pooler. */
-  async client(database = 'app'): Promise<Client> {
-    const client = new Client({ ...this.at, user: 'app', password: PASSWORD, database });
+  async client(database = 'app', ssl?: ConnectionOptions): Promise<Client> {
+    const client = new Client({ ...this.at, user: 'app', password: PASSWORD, database, ssl });
     client.on('error', () => undefined);
     await client.connect();
     return client;
@@ -245,7 +290,7 @@ export class PooledCluster {
       monitor: { host: this.host, port: port + 1 },
       key: derivedPassword(KEY, 'pooler'),
       haproxy: { host: `${subnet}.10`, port: PORTS.haproxyPooled },
-      database: 'app',
+      ...{ database: 'app', tls: this.tls },
       ...{ holdTimeoutMs: 30_000, poolSize: 20 },
       pools: [{ role: 'app', verifier: await this.verifier(), port: PORTS.pooler }],
       backends: { alias: 'backends', connectQuery: backendsQuery() },

@@ -2,15 +2,20 @@
  * The pooler with real containers: what its clients see of a killed leader, of planned switchovers, of a dead monitor and
  * of its own death, and the known holes of PgBouncer that its configuration keeps out.
  */
+import { X509Certificate } from 'node:crypto';
 import { connect } from 'node:net';
+import { connect as connectTls } from 'node:tls';
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { PAUSE_LEASE_MS, RENEW_EVERY_MS } from '../../failover/contract/pooler';
+import { shownBy } from '../../failover/pooler/shown';
 import { docker } from '../keeper/node-containers';
 import { waitFor } from '../rig/wait';
 import { PASSWORD, PooledCluster } from './pooled-cluster';
 
 const LIMIT_MS = 30_000;
+/** PostgreSQL manual, "Message Formats", SSLRequest. */
+const SSL_REQUEST = Buffer.from([0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f]);
 /** How long a second login that must not succeed is watched, ms. */
 const SECOND_LOGIN_MS = 2_000;
 const cluster = new PooledCluster({ prefix: 'pool-test', subnet: '10.213.40', port: 17_440 });
@@ -77,6 +82,51 @@ function startup(parameters: Readonly<Record<string, string>>): Buffer {
   head.writeUInt32BE(body.length + 8, 0);
   head.writeUInt32BE(196_608, 4);
   return Buffer.concat([head, body]);
+}
+
+/** What psql, in a container on the stack's network, gets through the pooler. */
+function psql(options: string, sql = 'SELECT 1'): Promise<string> {
+  const login = `host=${cluster.at.host} port=${cluster.at.port} user=app dbname=app password=${PASSWORD}`;
+  return docker('exec', cluster.standby, 'psql', '-XAtqw', `${login} connect_timeout=5 ${options}`, '-c', sql);
+}
+
+/** The files `/tmp/ca.pem` and `/tmp/other.pem` for {@link psql}: the stack's authority, and one that is not the stack's. */
+async function giveAuthorities(): Promise<void> {
+  const [own, other] = [await cluster.nextLeaf(), await cluster.nextLeaf('o'.repeat(48))];
+  for (const [name, { authority = '' }] of [['ca', own] as const, ['other', other] as const])
+    for (const node of cluster.nodes)
+      await docker('exec', node.name, 'sh', '-c', `printf %s '${authority}' > /tmp/${name}.pem`);
+}
+const VERIFIED = 'sslmode=verify-full sslrootcert=/tmp/ca.pem';
+
+/** Hands out a new certificate, and waits until new clients of the pooler see it. */
+async function renew(): Promise<void> {
+  const leaf = await cluster.nextLeaf();
+  cluster.renew(leaf);
+  const { fingerprint256 } = new X509Certificate(leaf.certificate);
+  const isShown = async () => (await shownBy(cluster.at.port, cluster.at.host)) === fingerprint256;
+  await waitFor('the new certificate', LIMIT_MS, isShown, 20);
+}
+
+/** Asks the pooler to cancel the client's statement, over TLS or plain (manual, "Message Formats", CancelRequest). */
+function cancel(client: Client, isEncrypted: boolean): Promise<unknown> {
+  const { processID, secretKey } = client as unknown as { processID: number; secretKey: number };
+  const request = Buffer.alloc(16);
+  [16, 80_877_102].forEach((word, i) => {
+    request.writeInt32BE(word, 4 * i);
+  });
+  [processID, secretKey].forEach((word, i) => {
+    request.writeInt32BE(word, 8 + 4 * i);
+  });
+  return new Promise((resolve, reject) => {
+    const socket = connect(cluster.at, () => socket.write(isEncrypted ? SSL_REQUEST : request));
+    socket.on('error', reject).on('close', resolve).resume();
+    if (isEncrypted)
+      socket.once('data', () => {
+        const secure = connectTls({ socket, rejectUnauthorized: false }, () => secure.write(request));
+        secure.on('error', reject).resume();
+      });
+  });
 }
 
 /** How often the monitor's log has this code. */
@@ -250,5 +300,90 @@ describe('a client of the pooler', () => {
     await client.end();
     // It is the same process as before, so it was not killed for its silence either.
     expect(await restarts()).toBe(before);
+  });
+
+  it('may use TLS and check the certificate, or use none, with `tls: on`', async () => {
+    await giveAuthorities();
+    expect(await psql(VERIFIED)).toBe('1');
+    expect(await psql('sslmode=disable')).toBe('1');
+    await expect(psql('sslmode=verify-full sslrootcert=/tmp/other.pem')).rejects.toThrow(/certificate verify failed/);
+  });
+
+  it('has to use TLS with `tls: require`, and so does the pooler', async () => {
+    await cluster.encrypt('require');
+    await waitFor('a served client', LIMIT_MS, async () => (await psql(VERIFIED)) === '1');
+    await expect(psql('sslmode=disable')).rejects.toThrow(/SSL required/);
+    await expect(psql('sslmode=verify-full sslrootcert=/tmp/other.pem')).rejects.toThrow(/certificate verify failed/);
+    expect(await psql(VERIFIED, 'SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()')).toBe('t');
+    await cluster.isWell();
+  });
+
+  it('sees no error when the certificate is renewed, and a new client sees the new one', async () => {
+    const ssl = { ca: (await cluster.nextLeaf()).authority };
+    const loop = new Loop(await cluster.client('app', ssl));
+    for (let i = 0; i < 2; i++) {
+      const before = loop.tookMs.length;
+      await renew();
+      expect(await psql(VERIFIED)).toBe('1');
+      await waitFor('statements', LIMIT_MS, () => loop.errors.length > 0 || loop.tookMs.length > before + 20);
+    }
+    await loop.end();
+    figures['longest statement in a renewal, ms'] = loop.longestMs;
+    expect(loop.errors).toEqual([]);
+  });
+
+  it('cancels its statement, over TLS or without it', async () => {
+    for (const isEncrypted of [true, false]) {
+      const client = await cluster.client('app', { ca: (await cluster.nextLeaf()).authority });
+      const fromMs = performance.now();
+      const ended = client.query('SELECT pg_sleep(60)').catch((error: unknown) => String(error));
+      const isRunning = async () =>
+        (await psql(VERIFIED, "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(60)'")) === '1';
+      await waitFor('the statement', LIMIT_MS, isRunning);
+      await cancel(client, isEncrypted);
+      expect(await ended).toMatch(/canceling statement due to user request/);
+      figures[`cancelled ${isEncrypted ? 'over TLS' : 'plain'}, ms`] = Math.round(performance.now() - fromMs);
+      await client.end();
+    }
+  });
+
+  it('is served with the certificate of before when the pooler starts while the monitor is away', async () => {
+    await cluster.stopMonitor();
+    await docker('restart', cluster.pooler);
+    await waitFor('a served client', LIMIT_MS, async () => (await psql(VERIFIED)) === '1');
+    await cluster.startMonitor();
+    await cluster.isWell();
+  });
+
+  it('meets a new pooler without a monitor: served without TLS with `on`, not at all with `require`', async () => {
+    const isVerified = () => waitFor('a served client', LIMIT_MS, async () => (await psql(VERIFIED)) === '1');
+    await cluster.stopMonitor();
+    await cluster.encrypt('on');
+    await waitFor('a client without TLS', LIMIT_MS, async () => (await psql('sslmode=disable')) === '1');
+    await expect(psql(VERIFIED)).rejects.toThrow(/does not support SSL/);
+    await cluster.startMonitor();
+    await isVerified();
+    await cluster.stopMonitor();
+    await cluster.encrypt('require');
+    const isWaiting = async () => (await docker('logs', cluster.pooler)).includes('no client is served until then');
+    await waitFor('the wait for a certificate', LIMIT_MS, isWaiting);
+    await expect(psql('sslmode=prefer')).rejects.toThrow(/Connection refused/);
+    await cluster.startMonitor();
+    await isVerified();
+    await cluster.isWell();
+  });
+
+  it('is not served by a PostgreSQL whose certificate another authority has signed', async () => {
+    // The nodes keep theirs.
+    cluster.hand(await cluster.nextLeaf('o'.repeat(48)));
+    const other = 'sslmode=verify-full sslrootcert=/tmp/other.pem';
+    await waitFor('the other certificate', LIMIT_MS, async () => (await psql(other)) === '1');
+    // What runs stays. A new connection to PostgreSQL is checked.
+    const ends = `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'app'`;
+    await docker('exec', cluster.leader ?? '', 'psql', '-U', 'postgres', '-XAtqc', ends);
+    const waiting = psql(other);
+    await waitFor('the refusal', LIMIT_MS, async () => /certificate verif/i.test(await docker('logs', cluster.pooler)));
+    await renew();
+    expect(await waiting).toBe('1');
   });
 });

@@ -34,6 +34,14 @@ describe('the mode of TLS', () => {
     expect(urls('on').innerWrite).toMatch(/\?sslmode=disable$/);
     for (const url of Object.values(urls('require'))) expect(url).toMatch(/\?sslmode=require$/);
   });
+
+  it('decides whether those through the pooler ask for it', () => {
+    const urls = (mode: string) => connectionUrls(topologyOf({ tls: mode, pooler: 'true' }), 'p');
+    expect(urls('on').pool).toMatch(/:6432\/app$/);
+    expect(urls('on').innerPool).toMatch(/@pooler:6432\/backends\?sslmode=disable$/);
+    for (const { pool, innerPool } of [urls('require')])
+      for (const url of [pool, innerPool]) expect(url).toMatch(/\?sslmode=require$/);
+  });
 });
 
 describe('the names of the certificate', () => {
@@ -45,6 +53,8 @@ describe('the names of the certificate', () => {
       ...['*.pg.example.com', '2001:db8::5', 'db.example.com'],
     ]);
     expect(tls({ bindAddress: '0.0.0.0' }).names).not.toContain('0.0.0.0');
+    expect(topologyOf({ pooler: 'true' }).tls.names).toEqual(expect.arrayContaining(['pooler', '10.201.43.13']));
+    expect(topologyOf({}).tls.names).not.toContain('pooler');
     expect(tls({}, 'not a name').names).not.toContain('not a name');
   });
 

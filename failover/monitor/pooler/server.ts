@@ -4,7 +4,9 @@
  */
 import { randomBytes } from 'node:crypto';
 import { createServer, type Server, type Socket } from 'node:net';
+import type { Leaf } from '../../contract/certificates';
 import { onFrames, sendFrames } from '../../contract/frames';
+import { oneLine } from '../../contract/log-line';
 import {
   FromPooler,
   PAUSE_LEASE_MS,
@@ -13,9 +15,11 @@ import {
   POOLER_PROTOCOL,
   type PoolFigures,
   RENEW_EVERY_MS,
+  type SealedLeaf,
   type ToPooler,
 } from '../../contract/pooler';
 import { derivedPassword, proof, sameProof } from '../../contract/proof';
+import { seal } from '../../contract/seal';
 import type { Events, MonitorPorts, Pooler, PoolerView } from '../ports';
 import { HaproxyLeaves } from './haproxy-leaves';
 
@@ -31,8 +35,10 @@ type Ports = Pick<MonitorPorts, 'clusterKey' | 'log' | 'clock' | 'sockets'>;
 /** The supervisor as the monitor sees it over one connection. */
 interface Peer {
   readonly socket: Socket;
+  readonly takesCertificate: boolean;
   pause: PauseState;
   pools: readonly PoolFigures[];
+  certificateProblem: string | null;
 }
 
 export class PoolerServer implements Pooler {
@@ -41,6 +47,7 @@ export class PoolerServer implements Pooler {
   private readonly unproven = new Set<Socket>();
   private readonly haproxy: HaproxyLeaves;
   private peer: Peer | null = null;
+  private leaf: SealedLeaf | null = null;
   private wanted = false;
   private renewal: NodeJS.Timeout | undefined;
   private refusedAtMs = Number.NEGATIVE_INFINITY;
@@ -93,6 +100,12 @@ export class PoolerServer implements Pooler {
     this.haproxy.release();
   }
 
+  encrypt({ certificate, key, authority }: Leaf): void {
+    // The connection is not encrypted. The pooler knows this key, and not the one with which the nodes' is sealed.
+    this.leaf = { type: 'certificate', certificate, key: seal(this.key, key), authority };
+    this.hand();
+  }
+
   view(): PoolerView | null {
     return this.peer && { pause: this.peer.pause, pools: this.peer.pools };
   }
@@ -101,7 +114,16 @@ export class PoolerServer implements Pooler {
   private tell(): void {
     if (this.peer === null) return;
     const frame: ToPooler = this.wanted ? { type: 'pause', forMs: PAUSE_LEASE_MS } : { type: 'resume' };
-    if (!sendFrames(this.peer.socket, [frame])) this.peer.socket.destroy();
+    this.send(this.peer, frame);
+  }
+
+  private hand(): void {
+    const { peer, leaf } = this;
+    if (leaf !== null && peer?.takesCertificate) this.send(peer, leaf);
+  }
+
+  private send({ socket }: Peer, frame: ToPooler): void {
+    if (!sendFrames(socket, [frame])) socket.destroy();
   }
 
   private accept(socket: Socket): void {
@@ -128,7 +150,7 @@ export class PoolerServer implements Pooler {
       limit = setTimeout(() => socket.destroy(), SILENCE_LIMIT_MS);
       this.unproven.delete(socket);
       sendFrames(socket, [{ type: 'welcome', mac: proof(this.key, 'monitor', frame.nonce, nonce, POOLER_NAME) }]);
-      peer = this.begin(socket);
+      peer = this.begin(socket, frame.takesCertificate === true);
     };
     onFrames(socket, FromPooler, receive, () => socket.destroy());
     socket.on('error', () => undefined);
@@ -145,14 +167,15 @@ export class PoolerServer implements Pooler {
     return sameProof(mac, proof(this.key, 'pooler', ownNonce, theirNonce, POOLER_NAME));
   }
 
-  private begin(socket: Socket): Peer {
+  private begin(socket: Socket, takesCertificate: boolean): Peer {
     const before = this.peer;
-    const peer: Peer = { socket, pause: 'no', pools: [] };
+    const peer: Peer = { socket, takesCertificate, pause: 'no', pools: [], certificateProblem: null };
     this.peer = peer;
     before?.socket.destroy();
     this.haproxy.tellPooled(true);
     this.ports.log.write('INFO', 'pooler', 'POOLER_SEEN', 'the pooler is connected');
     this.tell();
+    this.hand();
     this.loop.wake();
     return peer;
   }
@@ -165,10 +188,20 @@ export class PoolerServer implements Pooler {
   }
 
   private receive(peer: Peer, frame: FromPooler): void {
-    if (frame.type === 'figures') peer.pools = frame.pools;
+    if (frame.type === 'figures') {
+      peer.pools = frame.pools;
+      this.warn(peer, frame.certificateProblem ?? null);
+    }
     if (frame.type !== 'state' || peer.pause === frame.pause) return;
     peer.pause = frame.pause;
     this.loop.wake();
+  }
+
+  /** Logs why the pooler does not use the newest certificate, once. */
+  private warn(peer: Peer, problem: string | null): void {
+    if (problem === peer.certificateProblem) return;
+    peer.certificateProblem = problem;
+    if (problem !== null) this.ports.log.write('WARN', 'pooler', 'CERTIFICATE_REFUSED', oneLine(problem));
   }
 
   /** Logs a refused connection at most once a minute. */
