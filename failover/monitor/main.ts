@@ -2,6 +2,7 @@
 import { readFileSync, watch } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { Pair } from '../contract/certificates';
 import { messageOf } from '../contract/errors';
 import { MonitorConfig } from '../contract/inputs';
 import { PATHS, PORTS, UNUSED_SIGNALS } from '../contract/layout';
@@ -12,6 +13,7 @@ import { FileLog } from './log';
 import type { Loop } from './loop';
 import { createMonitor } from './monitor';
 import { Outside } from './outside/outside';
+import { ApiCertificate } from './router/api-certificate';
 
 const LOG_FILES = 5;
 /** How long the monitor's start waits for the certificate, ms; later it is handed out as a new one. */
@@ -78,13 +80,21 @@ async function main(): Promise<void> {
   await monitor.parts.keepers.listen();
   await monitor.parts.pooler.listen();
   await outside.listen(PATHS.page);
-  const looking = tls && certificates?.watch(tls, (changed) => monitor.parts.keepers.encrypt(changed));
+  const api = config.tls?.https?.backends === true ? new ApiCertificate(PATHS.haproxySockets, outside) : null;
+  const showOn = (web: Pair | null) => {
+    outside.encrypt(web);
+    api?.want(web);
+  };
+  showOn(certificates?.web ?? null);
+  api?.start();
+  const looking = tls && certificates?.watch(tls, (changed) => monitor.parts.keepers.encrypt(changed), showOn);
   const end = (signal: string) => {
     const message = `stopped by ${signal}; the leader goes on serving, but there is no failover meanwhile`;
     outside.write('INFO', 'monitor', 'STOPPED', message);
     monitor.stop();
     outside.close();
     clearInterval(looking);
+    api?.stop();
     void Promise.allSettled([store.close(), file.flush()]).then(() => process.exit(0));
   };
   watchFolder(PATHS.haproxySockets, () => {
