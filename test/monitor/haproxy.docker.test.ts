@@ -666,6 +666,9 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
       const session = client();
       await until('the session is answered', () => session.greeting !== null);
 
+      await until('it is counted', () => made.clientPlaces()?.used === 1);
+      expect(made.clientPlaces()).toEqual({ used: 1, of: BUDGET.clients, waiting: 0 });
+
       await show(first);
       expect(await talk(ca)).toMatchObject({
         status: 'HTTP/1.1 200 OK',

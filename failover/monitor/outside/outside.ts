@@ -54,6 +54,8 @@ export class Outside implements Log {
     private readonly certificate: () => ShownCertificate | undefined = () => undefined,
     /** What is known of the pooler; null when it is not connected. */
     private readonly pooler: () => PoolerView | null = () => null,
+    /** Clients on the leader; undefined while no leader is open. */
+    private readonly clientPlaces: () => StatusView['clientPlaces'] = () => undefined,
   ) {
     this.cycleAtMs = clock.nowMs();
     const busy = () => this.seen !== null && isChanging(this.seen.decision.state);
@@ -133,6 +135,7 @@ export class Outside implements Log {
       ...{ stack: this.config.stack, version: VERSION, decision: this.seen.decision, wallMs: Date.now() },
       lastFailover: this.feed.lastFailover,
       tls: this.tls(),
+      clientPlaces: this.clientPlaces(),
       ...(this.config.pooler === true && { pooler: poolerStatus(this.pooler()) }),
     });
   }
@@ -140,7 +143,8 @@ export class Outside implements Log {
   private tls(): StatusView['tls'] {
     const { expiresAtMs = null, problem = null } = this.certificate() ?? {};
     const expires = expiresAtMs === null ? null : new Date(expiresAtMs).toISOString();
-    return { mode: this.config.tls?.mode ?? 'off', expires, problem };
+    const source = this.config.tls?.own === undefined ? 'authority' : 'files';
+    return { mode: this.config.tls?.mode ?? 'off', expires, problem, source };
   }
 
   /** The newest decision and observation, judged at the present time. */
