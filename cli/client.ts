@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { Answer, ApiError, ClusterStatus, type Command, Events } from '../failover/contract/api';
 import { oneLine } from '../failover/contract/log-line';
 import { EXIT, Failed } from './exit';
+import { type Ask, fetchTrusting, type Trust } from './trusting';
 
 const READ_MS = 5_000;
 /** A switchover waits for the old leader's sessions, a promotion for the catch-up. */
@@ -21,10 +22,17 @@ export class Client {
   private readonly url: string;
   private readonly token: () => Promise<string>;
   private readonly readMs: number;
+  private readonly trust: () => Promise<Trust>;
 
-  constructor(options: { url: string; token: () => Promise<string>; readMs?: number }) {
+  constructor(options: {
+    url: string;
+    token: () => Promise<string>;
+    trust?: () => Promise<Trust>;
+    readMs?: number;
+  }) {
     this.url = options.url;
     this.token = options.token;
+    this.trust = options.trust ?? (async () => ({ authorities: [], isPublic: true }));
     this.readMs = options.readMs ?? READ_MS;
   }
 
@@ -68,10 +76,11 @@ export class Client {
     );
   }
 
-  private async fetch(path: string, limitMs: number, init: RequestInit = {}): Promise<Response> {
+  private async fetch(path: string, limitMs: number, init: Omit<Ask, 'limitMs'> = {}): Promise<Response> {
     try {
-      return await fetch(`${this.url}${path}`, { ...init, signal: AbortSignal.timeout(limitMs) });
+      return await fetchTrusting(`${this.url}${path}`, { ...init, limitMs }, this.trust);
     } catch (error) {
+      if (error instanceof Failed) throw error;
       throw new Failed(EXIT.unreachable, `The monitor at ${this.url} does not answer (${reasonOf(error)}).`);
     }
   }

@@ -27,7 +27,7 @@ export interface Changing extends Common {
 }
 
 export function clientOf(target: Target): Client {
-  return new Client({ url: target.monitorUrl, token: target.token });
+  return new Client({ url: target.monitorUrl, token: target.token, trust: target.trust });
 }
 
 /** Reports a pause or observe mode on stderr, so that it is not forgotten. */

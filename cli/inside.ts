@@ -21,6 +21,9 @@ function target(): Target {
     info: { project: config.stack, value: (key, fallback) => values.get(key) ?? fallback },
     nodes: config.nodes.map(({ name }) => name),
     host: haproxyAddress,
+    // Inside the container the monitor speaks HTTP.
+    scheme: 'http',
+    trust: async () => ({ authorities: [], isPublic: true }),
     monitorUrl: PGFAILOVER_URL ?? `http://127.0.0.1:${PORTS.monitorHttp}`,
     token: async () => derivedPassword(config.clusterKey, 'admin'),
     password: async () => config.databasePassword,

@@ -1,6 +1,7 @@
 /** Formats status and events as text and columns. Pure. */
 import type { ClusterStatus, LogEvent, NodeStatus } from '../failover/contract/api';
 import { formatLine, localTime } from '../failover/contract/log-line';
+import { tlsWords } from '../failover/contract/tls-words';
 
 export type Paint = (style: 'bold' | 'dim' | 'red' | 'green' | 'yellow', text: string) => string;
 
@@ -18,6 +19,7 @@ export function statusLines(cluster: ClusterStatus, paint: Paint): string[] {
     ...nodeTable(cluster.nodes, paint),
     '',
     ...routeLines(cluster),
+    ...clientLines(cluster, paint),
     ...lastFailoverLines(cluster),
   ];
 }
@@ -70,6 +72,15 @@ function routeLines({ haproxy, sync, syncMode }: ClusterStatus): string[] {
         ? 'no standby is counted: a write waits for none'
         : `a write waits for ${sync.waitsFor} of ${sync.members.join(', ')}${sync.changing ? ' (being changed)' : ''}`;
   return [`Route: ${route}`, `Replication: ${waits}`];
+}
+
+function clientLines({ clientPlaces: places, tls, at }: ClusterStatus, paint: Paint): string[] {
+  const words = tlsWords(tls, Date.parse(at));
+  const waiting = places === undefined || places.waiting === 0 ? '' : `, ${places.waiting} wait`;
+  return [
+    ...(places === undefined ? [] : [`Client places: ${places.used} of ${places.of} in use on the leader${waiting}`]),
+    ...(words === null ? [] : [`TLS: ${words.isBad ? paint('red', words.words) : words.words}`]),
+  ];
 }
 
 function lastFailoverLines({ lastFailover }: ClusterStatus): string[] {

@@ -2,21 +2,25 @@
  * Finds a stack's addresses and secrets in its own files and outputs, so that people need not type an address or a
  * token.
  */
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { messageOf } from '../failover/contract/errors';
 import { run, runOk } from '../scripts/lib/exec';
 import { PATHS } from '../scripts/lib/paths';
 import { readStack, type StackInfo } from '../scripts/lib/stack';
-import { nearest, tlsMode } from '../stack/config-values';
+import { nearest, speaksHttps, tlsMode } from '../stack/config-values';
 import { NAMES, replicaName } from '../stack/naming';
 import { EXIT, Failed } from './exit';
+import type { Trust } from './trusting';
 
 const OUTPUTS_MS = 60_000;
 /** The token, for people who may not read the stack's state. */
 const TOKEN_VARIABLE = 'PGFAILOVER_TOKEN';
 /** The monitor's address, for people on another machine. */
 const URL_VARIABLE = 'PGFAILOVER_URL';
+
+/** File with the certificate of the authority that the monitor's certificate is from, as PEM. */
+const CA_VARIABLE = 'PGFAILOVER_CA';
 
 /** A stack as the commands see it. Nothing is kept after the command. */
 export interface Target {
@@ -26,6 +30,10 @@ export interface Target {
   nodes: readonly string[];
   /** `http://127.0.0.1:8008` */
   monitorUrl: string;
+  /** `https` where page, API and backend are published beyond loopback. */
+  scheme: 'http' | 'https';
+  /** By what the monitor and the backends prove themselves there. */
+  trust: () => Promise<Trust>;
   /** Host at which HAProxy's ports are. */
   host: string;
   token: () => Promise<string>;
@@ -50,19 +58,47 @@ export function targetOf(stack: string, env: NodeJS.ProcessEnv = process.env): T
     throw new Failed(EXIT.usage, noStack(stack, known));
   const bind = info.value('bindAddress', '127.0.0.1');
   const host = bind === '0.0.0.0' ? '127.0.0.1' : bind;
+  const scheme = speaksHttps(info.value('tls', 'auto'), bind) ? 'https' : 'http';
   const secret = secretOutputs(stack);
   return {
     stack,
     info,
     nodes: nodeNames(info),
     host,
-    monitorUrl: (env[URL_VARIABLE] ?? `http://${host}:${info.value('monitorPort', '8008')}`).replace(/\/+$/, ''),
+    scheme,
+    trust: () => trustOf(info, env, secret),
+    monitorUrl: (env[URL_VARIABLE] ?? `${scheme}://${host}:${info.value('monitorPort', '8008')}`).replace(/\/+$/, ''),
     token: async () => env[TOKEN_VARIABLE] ?? secret('adminToken'),
     password: () => secret('databasePassword'),
     setPassword: (password) => storePassword(stack, password),
     requiresTls: tlsMode(info.value('tls', 'auto'), bind) === 'require',
     caCertificate: () => secret('caCertificate'),
   };
+}
+
+/** The stack's own authority counts, and where the config names a certificate, that file and the public authorities. */
+async function trustOf(
+  info: Pick<StackInfo, 'value'>,
+  env: NodeJS.ProcessEnv,
+  secret: (name: string) => Promise<string>,
+): Promise<Trust> {
+  const { [CA_VARIABLE]: file } = env;
+  if (file !== undefined && file !== '') return { authorities: [readCa(file)], isPublic: false };
+  const own = info.value('tlsCertificate', '');
+  const authority = await secret('caCertificate').catch((error: unknown) => {
+    if (own !== '') return null;
+    throw new Failed(EXIT.token, `${messageOf(error)} Or name the file of "npm run failover -- ca" in ${CA_VARIABLE}.`);
+  });
+  const pinned = own === '' || !existsSync(own) ? undefined : readFileSync(own, 'utf8');
+  return { authorities: authority === null ? [] : [authority], isPublic: own !== '', pinned };
+}
+
+function readCa(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new Failed(EXIT.usage, `${CA_VARIABLE}=${file} cannot be read: ${messageOf(error)}`);
+  }
 }
 
 function noStack(stack: string, known: readonly string[]): string {

@@ -4,17 +4,32 @@ import { messageOf } from '../failover/contract/errors';
 import { oneLine } from '../failover/contract/log-line';
 import { LEFT_STOPPED } from '../failover/contract/naming';
 import { type Common, clientOf } from './commands';
+import type { LoginFact } from './doctor/facts';
 import { EXIT, type ExitCode, Failed } from './exit';
 import type { Io } from './io';
 import { logIn } from './login';
+import { BAD_PASSWORD, PASSWORD_BY_SQL_NEXT } from './password-texts';
 import type { Target } from './target';
 
 const DEFAULT_LIMIT_S = 180;
 const POLL_MS = 200;
 /** Code of the events that tell how far a node's copy, or its replay before it streams, is. */
 const PROGRESS = 'COPY_PROGRESS';
+/** Code of the events that tell why the opening check of a new leader is not passed. */
+const CHECK_WAITS = 'CHECK_WAITS';
 
-const BY_SQL = 'if its password was changed by SQL: npm run failover -- password';
+/**
+ * How long PostgreSQL may refuse the same login, while nothing else is missing, before it is taken for its last word, ms.
+ * A new password is in force some hundred milliseconds after the nodes have their settings.
+ */
+const REFUSALS_MS = 10_000;
+/**
+ * Classes of SQLSTATE of a refusal that does not end by itself (manual, appendix A): a password or a rule (28), a wrong
+ * value (22), an unknown database (3D), a missing right or name (42), a database that takes no connections (55).
+ */
+const LASTING = /^(22|28|3D|42|55)/;
+
+const BY_SQL = `it was changed by SQL, or is no longer valid. ${PASSWORD_BY_SQL_NEXT}`;
 
 type Seen = Omit<ClusterStatus, 'events'>;
 
@@ -57,16 +72,20 @@ export function refused(status: Seen): string | null {
  * as a node's copy goes on, the limit begins anew.
  * @param seconds the limit as the person gave it.
  * @param login tries the login; tests pass their own function.
+ * @param refusalsMs how long the same refusal is waited for that does not end by itself.
+ * @throws Failed at the limit, and earlier where waiting does not help.
  */
 export async function waitServing(
   io: Io,
   seconds: string | undefined,
   options: Common,
   login: typeof logIn = logIn,
+  refusalsMs = REFUSALS_MS,
 ): Promise<ExitCode> {
   const limitS = limitOf(seconds);
   const target = io.target(options.stack);
   const left = (process.env[LEFT_STOPPED] ?? '').split(',').filter((name) => name !== '');
+  const refusals = new Refusals(refusalsMs);
   const look = async (status: ClusterStatus): Promise<string | null> => {
     const hopeless = refused(status);
     if (hopeless !== null)
@@ -75,16 +94,54 @@ export async function waitServing(
         `${hopeless}; it runs with the former settings, and no other node is touched. Change postgresSettings and run up again`,
       );
     const reason = missing(status, left);
-    if (reason !== null) return reason;
+    if (reason !== null) {
+      refusals.forget();
+      return withCheck(reason, status);
+    }
     const result = await login(target);
     if (result.kind === 'in') return null;
-    const user = target.info.value('databaseUser', 'app');
-    const hint = result.kind === 'failed' && result.code === '28P01' ? ` (${BY_SQL})` : '';
-    return `${user} cannot log in: ${oneLine(result.message)}${hint}`;
+    const words = refusalOf(target, result);
+    if (refusals.isLast(result)) throw new Failed(EXIT.failed, `${words} Waiting does not help.`);
+    return words;
   };
   await waitUntil(io, target, limitS, 'the cluster does not serve', look);
   io.out('the cluster serves');
   return EXIT.ok;
+}
+
+type NotIn = Exclude<LoginFact, { kind: 'in' }>;
+
+function refusalOf(target: Target, result: NotIn): string {
+  const user = target.info.value('databaseUser', 'app');
+  const words = `${user} cannot log in: ${oneLine(result.message)}`;
+  if (result.kind === 'failed' && BAD_PASSWORD.includes(result.code)) return `${words}: ${BY_SQL}`;
+  return `${words}.`;
+}
+
+/** Tells a refusal that lasts from one that comes once, for example while a new password is put in force. */
+class Refusals {
+  private code = '';
+  private sinceMs = 0;
+
+  constructor(private readonly limitMs: number) {}
+
+  forget(): void {
+    this.code = '';
+  }
+
+  /** True when this refusal does not end by itself, and was the same for the whole limit. */
+  isLast(result: NotIn): boolean {
+    const code = result.kind === 'failed' ? result.code : '';
+    if (code !== this.code) this.sinceMs = performance.now();
+    this.code = code;
+    return LASTING.test(code) && performance.now() - this.sinceMs >= this.limitMs;
+  }
+}
+
+/** Adds why the new leader is not opened, in PostgreSQL's own words: the newest line of its opening check. */
+function withCheck(reason: string, { serving, events }: ClusterStatus): string {
+  const check = serving ? undefined : events.findLast(({ code }) => code === CHECK_WAITS);
+  return check === undefined ? reason : `${reason}; the opening check of ${check.subject}: ${check.message}`;
 }
 
 /**

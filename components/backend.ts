@@ -1,7 +1,7 @@
 /** A FastAPI backend: registers users and logs them in, through HAProxy only. */
 import type * as docker from '@pulumi/docker';
 import * as pulumi from '@pulumi/pulumi';
-import { IDS } from '../failover/contract/layout';
+import { IDS, PATHS } from '../failover/contract/layout';
 import { NAMES } from '../stack/naming';
 import { type ContainerArgs, makeContainer, secretFile } from './container';
 
@@ -19,6 +19,8 @@ export interface BackendArgs extends ContainerArgs {
   readonly haproxyUrl: pulumi.Input<string>;
   /** Connection string for reading only. Secret. */
   readonly haproxyReadUrl: pulumi.Input<string>;
+  /** Certificate of the stack's authority, as PEM, by which the backend checks PostgreSQL; absent: it does not. */
+  readonly ca?: pulumi.Input<string>;
   /** Key that signs the login tokens; all backends share it. Secret. */
   readonly jwtKey: pulumi.Input<string>;
   /** The backend that must be healthy before this one is replaced. Backends are replaced one at a time. */
@@ -40,6 +42,7 @@ export class Backend extends pulumi.ComponentResource {
       networksAdvanced: [{ name: args.network, aliases: [NAMES.backend] }],
       envs: ['BEHIND_PROXY=true', 'HOST=0.0.0.0'],
       uploads: [
+        ...(args.ca === undefined ? [] : [{ file: PATHS.backendCa, content: args.ca, permissions: '0444' }]),
         secretFile(`${SECRETS_FOLDER}/haproxy_read_url`, pulumi.secret(args.haproxyReadUrl)),
         secretFile(`${SECRETS_FOLDER}/haproxy_url`, pulumi.secret(args.haproxyUrl)),
         secretFile(`${SECRETS_FOLDER}/secret_key`, pulumi.secret(args.jwtKey)),

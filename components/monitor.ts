@@ -23,6 +23,8 @@ export interface MonitorArgs extends ContainerArgs, PublishedPortArgs {
   readonly network: pulumi.Input<string>;
   /** Fixed address on the inner network. */
   readonly address: string;
+  /** The published port speaks HTTPS. */
+  readonly https: boolean;
   /** Volume with HAProxy's sockets. */
   readonly haproxySockets: docker.Volume;
   /** Name of the volume with the monitor's state. It is kept when the stack is destroyed. */
@@ -73,7 +75,7 @@ export class Monitor extends pulumi.ComponentResource {
       role: 'monitor',
       user: `${IDS.monitor}:${IDS.sockets}`,
       networksAdvanced: [{ name: args.network, ipv4Address: args.address }],
-      ports: [publishedPort(PORTS.monitorHttp, args)],
+      ports: [publishedPort(args.https ? PORTS.monitorHttps : PORTS.monitorHttp, args)],
       mounts: [
         volumeMount(this.store, PATHS.monitorVolume),
         { type: 'bind', source: args.logFolder, target: PATHS.logFolder },

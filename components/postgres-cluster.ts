@@ -209,6 +209,7 @@ export class PostgresCluster extends pulumi.ComponentResource {
           budget: budgetFor(settings.postgresSettings),
           clientNetworks: settings.clientNetworks,
           backendHost: backends.length > 0 ? NAMES.backend : null,
+          https: this.topology.tls.https,
         }),
       },
       { parent: this },
@@ -242,6 +243,7 @@ export class PostgresCluster extends pulumi.ComponentResource {
         ...topology.monitor,
         ...this.container('monitor'),
         ...this.published(topology.ports.monitorPort),
+        https: topology.tls.https,
         network: inner.name,
         haproxySockets: haproxy.sockets,
         config: pulumi
@@ -339,6 +341,8 @@ export class PostgresCluster extends pulumi.ComponentResource {
   ): Backend[] {
     const container = this.container('backend');
     const jwtKey = this.generated('jwt-key');
+    const { mode, own } = this.topology.tls;
+    const checked = mode === 'require' && own === undefined;
     const backends: Backend[] = [];
     for (const { logical, name } of this.topology.backends) {
       const before = backends.at(-1);
@@ -352,6 +356,7 @@ export class PostgresCluster extends pulumi.ComponentResource {
             haproxyUrl: urls.apply(({ innerWrite, innerPool = innerWrite }) => innerPool),
             haproxyReadUrl: urls.innerRead,
             jwtKey,
+            ...(checked && { ca: this.caCertificate }),
             after: before === undefined ? inForce : [before.container],
           },
           { parent: this },

@@ -90,5 +90,14 @@ export function editDistance(a: string, b: string): number {
 /** The mode that a config means; `auto` and unknown words depend on the address. */
 export function tlsMode(tls: string, bindAddress: string): TlsMode {
   if (tls === 'off' || tls === 'on' || tls === 'require') return tls;
-  return bindAddress.startsWith('127.') ? 'on' : 'require';
+  return isLoopback(bindAddress) ? 'on' : 'require';
+}
+
+/** Whether page, API and the backends' port speak HTTPS: beyond loopback, unless the config turns TLS off. */
+export function speaksHttps(tls: string, bindAddress: string): boolean {
+  return tlsMode(tls, bindAddress) !== 'off' && !isLoopback(bindAddress);
+}
+
+function isLoopback(address: string): boolean {
+  return address.startsWith('127.');
 }

@@ -3,7 +3,7 @@
  * Pure.
  */
 import { budgetFor, budgetInWords } from '../failover/contract/budget';
-import { PORTS } from '../failover/contract/layout';
+import { PATHS, PORTS } from '../failover/contract/layout';
 import { NAMES } from './naming';
 import { backendsAlias } from './pooler-config';
 import { LOG_FILE, type Topology } from './topology';
@@ -25,12 +25,13 @@ export interface Endpoints {
 export function endpoints(topology: Topology): Endpoints {
   const { ports, settings, monitor } = topology;
   const host = hostOf(topology);
-  const apiUrl = `http://${host}:${ports.backendPort}`;
+  const scheme = topology.tls.https ? 'https' : 'http';
+  const apiUrl = `${scheme}://${host}:${ports.backendPort}`;
   return {
     psql: `psql -h ${host} -p ${ports.writePort} -U ${quoted(settings.databaseUser)} -d ${quoted(settings.databaseName)}`,
     ...(ports.backendPort === undefined ? {} : { apiUrl, apiDocsUrl: `${apiUrl}/docs` }),
     ...(ports.pgadminPort === undefined ? {} : { pgadminUrl: `http://${host}:${ports.pgadminPort}` }),
-    monitorUrl: `http://${host}:${ports.monitorPort}`,
+    monitorUrl: `${scheme}://${host}:${ports.monitorPort}`,
     statsUrl: `http://${host}:${ports.statsPort}/stats`,
     ...(ports.prometheusPort === undefined ? {} : { prometheusUrl: `http://${host}:${ports.prometheusPort}` }),
     logFile: `${monitor.logFolder}/${LOG_FILE}`,
@@ -57,7 +58,7 @@ export function connectionUrls(topology: Topology, password: string): Connection
   const outer = isRequired ? '?sslmode=require' : '';
   // After a failover all backends connect at once, and a handshake would cost each processor time. Inside the machine's own
   // networks it is left out where it may be.
-  const inner = `?sslmode=${isRequired ? 'require' : 'disable'}`;
+  const inner = isRequired ? required(topology) : '?sslmode=disable';
   const url = (host: string, port: number, more: string) =>
     `postgresql://${user}:${secret}@${host}:${port}/${name}${more}`;
   const host = hostOf(topology);
@@ -71,6 +72,14 @@ export function connectionUrls(topology: Topology, password: string): Connection
       innerPool: `postgresql://${user}:${secret}@${NAMES.pooler}:${PORTS.pooler}/${backendsAlias(topology)}${inner}`,
     }),
   };
+}
+
+/**
+ * The nodes' certificate is valid for HAProxy's name in the networks, so a backend checks that, too. A certificate of the
+ * user's own knows no such name, and its authority is not known here: then the backend encrypts without a check.
+ */
+function required({ tls }: Topology): string {
+  return tls.own === undefined ? `?sslmode=verify-full&sslrootcert=${PATHS.backendCa}` : '?sslmode=require';
 }
 
 /** With loopback or "every interface" the host is `localhost`; any other address is reachable only as itself. */

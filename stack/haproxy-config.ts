@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import Mustache from 'mustache';
 import type { Budget } from '../failover/contract/budget';
-import { PATHS, PORTS } from '../failover/contract/layout';
+import { API_CERTIFICATE, PATHS, PORTS } from '../failover/contract/layout';
 import { NODES_MAX } from '../failover/contract/limits';
 
 /**
@@ -62,6 +62,11 @@ export interface HaproxyConfigInput {
    * the stack has none. The number of backends is not given: HAProxy fills the slots by itself.
    */
   backendHost: string | null;
+  /**
+   * The backends' port speaks HTTPS, with the certificate that the monitor writes.
+   * @default false
+   */
+  https?: boolean;
 }
 
 /** The whole configuration as text. Throws when the template cannot be read. */
@@ -94,6 +99,7 @@ export function renderHaproxyConfig(input: HaproxyConfigInput): string {
     nodeSlots: NODES_MAX,
     backend: input.backendHost !== null && {
       host: input.backendHost,
+      certificate: input.https === true && `${PATHS.haproxySockets}/${API_CERTIFICATE}`,
       port: PORTS.backend,
       slots: API_SLOTS,
       connectTimeoutMs: API_CONNECT_TIMEOUT_MS,

@@ -79,7 +79,7 @@ export const KEYS = {
     [
       'TLS between clients and PostgreSQL: on offers it, require refuses clients without it; auto is on, and require with a bindAddress beyond loopback.',
       ['monitor replaced', 'backends replaced', 'pooler replaced'],
-      'Open sessions stay as they are; a new session follows the new value. The backends are replaced only for a change to or from `require`. The clients of a pooler connect again.',
+      'Open sessions stay as they are; a new session follows the new value. The backends are replaced only for a change to or from `require`. The clients of a pooler connect again. With a bindAddress beyond loopback `off` also takes HTTPS from page, API and backend.',
     ],
   ),
   tlsNames: list(
@@ -116,9 +116,9 @@ export const KEYS = {
     'Host address on which all ports are published; 0.0.0.0 means every interface.',
     [
       ...(['HAProxy replaced', 'monitor replaced', 'backends replaced', 'Prometheus replaced'] as const),
-      ...(['pgAdmin replaced', 'pooler replaced'] as const),
+      ...(['reload', 'pgAdmin replaced', 'pooler replaced'] as const),
     ],
-    'From loopback to another address `tls: auto` becomes `require`: clients without TLS are refused.',
+    'From loopback to another address `tls: auto` becomes `require`: clients without TLS are refused. Page, API and backend speak HTTPS there.',
   ]),
   clientNetworks: list(
     '',

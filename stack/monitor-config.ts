@@ -1,4 +1,5 @@
 /** The monitor's file: addresses, secrets, and the settings that monitor and keepers check when they read it. Pure. */
+import { isIP } from 'node:net';
 import type { z } from 'zod';
 import { MonitorConfig, Policy } from '../failover/contract/inputs';
 import { NAMES } from './naming';
@@ -30,11 +31,20 @@ export function monitorConfig(
     ...secrets,
     stack,
     nodes: nodes.map(({ name, address }) => ({ name, address })),
-    hostNames: [...new Set([monitor.name, NAMES.monitor])],
+    // Whoever checks the certificate comes under one of its names.
+    hostNames: [...new Set([monitor.name, NAMES.monitor, ...(tls.https ? tls.names.filter(isName) : [])])],
     settings: pick(MonitorConfig.shape.settings, { ...settings, ...addresses, databaseVerifier }),
-    tls: { mode: tls.mode, secret: authoritySecret, names: [...tls.names], own },
+    tls: {
+      ...{ mode: tls.mode, secret: authoritySecret, names: [...tls.names], own },
+      ...(tls.https && { https: { backends: topology.backends.length > 0 } }),
+    },
     policy: pick(Policy, { ...settings, syncCount: 1 }),
   });
+}
+
+/** An address needs no mention: the monitor answers under every one. */
+function isName(name: string): boolean {
+  return isIP(name) === 0 && name !== 'localhost';
 }
 
 /** The values that the schema has a field for. */

@@ -4,7 +4,7 @@ import { hostname } from 'node:os';
 import { basename, dirname, join, relative } from 'node:path';
 import type { TlsMode } from '../failover/contract/messages';
 import type { Settings } from './config';
-import { tlsMode } from './config-values';
+import { speaksHttps, tlsMode } from './config-values';
 
 /** Folders in the monitor's container with the user's own files. */
 const OWN_FOLDERS = { certificate: '/run/tls/certificate', key: '/run/tls/key' } as const;
@@ -22,6 +22,8 @@ export interface Tls {
   readonly mode: TlsMode;
   /** Why the mode is not the usual one, for people; undefined: it is, or the config names it. */
   readonly because: string | undefined;
+  /** The page, the API and the backends' port speak HTTPS, because they are published beyond loopback. */
+  readonly https: boolean;
   /** Names and addresses under which clients know the stack. */
   readonly names: readonly string[];
   /** The user's own certificate and key; undefined: the stack makes its own. */
@@ -36,6 +38,7 @@ export function tlsOf(settings: Settings, inner: readonly string[], host = hostn
   const names = [...outer, ...(isHostName(host) ? [host] : []), ...inner, ...tlsNames];
   return {
     mode,
+    https: speaksHttps(tls, bindAddress),
     because: tls === 'auto' && mode === 'require' ? `bindAddress is ${bindAddress}, which is not loopback` : undefined,
     names: [...new Set(names)],
     own:

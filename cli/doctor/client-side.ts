@@ -4,6 +4,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { Target } from '../target';
+import { fetchTrusting } from '../trusting';
 import type { Facts, HaproxyFact, PassfileFact } from './facts';
 
 const STATS_MS = 3_000;
@@ -52,9 +53,9 @@ export function parseStats(csv: string): HaproxyFact | null {
 
 /** What a backend says of the database when it is not ready; undefined: it is ready, or does not answer. */
 export async function lookAtBackend(target: Target): Promise<Facts['backend']> {
-  const url = `http://${target.host}:${target.info.value('backendPort', '8000')}/ready`;
+  const url = `${target.scheme}://${target.host}:${target.info.value('backendPort', '8000')}/ready`;
   try {
-    const response = await fetch(url, { signal: AbortSignal.timeout(STATS_MS) });
+    const response = await fetchTrusting(url, { limitMs: STATS_MS }, target.trust);
     return response.ok ? undefined : Problem.parse(await response.json());
   } catch {
     return undefined;

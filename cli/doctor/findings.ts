@@ -3,10 +3,12 @@
  * wrong, in plain words, and what to do. The parts stand in the order of the chain from the client's port to the nodes.
  * Doctor reports causes only and leaves out their consequences, so a person acts on the first finding. Pure.
  */
+
 import type { NodeStatus } from '../../failover/contract/api';
 import { type FailureCode, LogCode } from '../../failover/contract/codes';
 import { DEFAULT_STACK } from '../../scripts/lib/stack';
 import { inWords } from '../../scripts/lib/updates';
+import { BAD_PASSWORD, PASSWORD_BY_SQL_NEXT } from '../password-texts';
 import { bytes } from '../render';
 import { FindingCode } from './codes';
 import type { ContainerFact, Facts, LoweredFact, NetworkFact, NodeFact } from './facts';
@@ -41,7 +43,6 @@ const DROP_SLOT =
 const PROMOTIONS_MAX = 3;
 const PROMOTIONS_MS = 600_000;
 /** PostgreSQL's codes (manual, appendix A). */
-const BAD_PASSWORD = ['28P01', '28000'];
 const TOO_MANY = '53300';
 
 /** A certificate is renewed long before this time is left, ms. */
@@ -346,7 +347,7 @@ const LOGIN = first(
       when: ({ code, bySql }) => bySql && BAD_PASSWORD.includes(code),
       sentence:
         'The password of {user} was changed by SQL, and the program has another one: its clients do not get in.',
-      next: 'npm run failover -- password use-program sets the program’s again. To keep the one that SQL set: npm run failover -- password keep-database --password-stdin, then npm run up.',
+      next: PASSWORD_BY_SQL_NEXT,
     }),
     error('PASSWORD_WRONG', {
       about: 'password',

@@ -15,6 +15,7 @@ import { Client } from '../client';
 import { EXIT, Failed } from '../exit';
 import { logIn } from '../login';
 import type { Target } from '../target';
+import { fetchTrusting } from '../trusting';
 import { lookAtBackend, lookAtHaproxy, lookAtPassfile } from './client-side';
 import { lookAtContainers } from './containers';
 import type { ContainerFact, Facts, UpdatesFact } from './facts';
@@ -83,18 +84,19 @@ function topologyOf(target: Target): Topology {
 }
 
 async function lookAtMonitor(target: Target): Promise<Facts['monitor'] & { clockMs: number | null }> {
-  const client = new Client({ url: target.monitorUrl, token: target.token, readMs: MONITOR_MS });
+  const { monitorUrl: url, token, trust } = target;
+  const client = new Client({ url, token, trust, readMs: MONITOR_MS });
   try {
-    const [cluster, healthy] = await Promise.all([client.cluster(), isHealthy(target.monitorUrl)]);
+    const [cluster, healthy] = await Promise.all([client.cluster(), isHealthy(target)]);
     return { cluster, healthy, message: '', clockMs: Date.now() - Date.parse(cluster.at) };
   } catch (error) {
     return { cluster: null, healthy: false, message: messageOf(error), clockMs: null };
   }
 }
 
-async function isHealthy(url: string): Promise<boolean> {
+async function isHealthy({ monitorUrl, trust }: Target): Promise<boolean> {
   try {
-    return (await fetch(`${url}/health`, { signal: AbortSignal.timeout(MONITOR_MS) })).ok;
+    return (await fetchTrusting(`${monitorUrl}/health`, { limitMs: MONITOR_MS }, trust)).ok;
   } catch {
     return false;
   }

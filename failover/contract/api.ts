@@ -139,6 +139,11 @@ export const ClusterStatus = z.object({
      */
     unreached: z.array(z.string()),
   }),
+  /**
+   * Clients on the leader: sessions of both ports, how many it takes, and clients of the write port that wait for a place.
+   * Absent while no leader is open, and when the monitor is older than this field.
+   */
+  clientPlaces: z.object({ used: z.number().int(), of: z.number().int(), waiting: z.number().int() }).optional(),
   /** Absent in a stack without a pooler. */
   pooler: PoolerStatus.optional(),
   sync: z.object({ waitsFor: z.number().int(), members: z.array(z.string()), changing: z.boolean() }),
@@ -151,6 +156,8 @@ export const ClusterStatus = z.object({
       expires: z.string().nullable(),
       /** Why the newest certificate is not used; null: it is. */
       problem: z.string().nullable(),
+      /** `authority`: the stack's own one has signed it; `files`: it is the user's (`tlsCertificate`). Absent: not known. */
+      source: z.enum(['authority', 'files']).optional(),
     })
     .optional(),
   /** The newest events, at most 100, oldest first. */

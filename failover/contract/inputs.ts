@@ -80,6 +80,11 @@ export const TlsConfig = z.strictObject({
   names: z.array(z.string().min(1).max(253)).min(1).max(TLS_NAMES_MAX),
   /** The user's own files, as paths in the container; they take the place of the stack's own certificate. */
   own: z.strictObject({ certificate: z.string(), key: z.string() }).optional(),
+  /**
+   * The monitor's published port speaks HTTPS. `backends`: HAProxy's port of the backends, too. Absent where both are
+   * published on loopback only.
+   */
+  https: z.strictObject({ backends: z.boolean() }).optional(),
   /** Life of a certificate, for tests. @default 90 days */
   lifeMs: z.number().int().min(3_000).optional(),
 });
@@ -101,7 +106,7 @@ export const MonitorConfig = z.strictObject({
     .required({ databaseVerifier: true })
     .strict(),
   /** Host names by which people and programs reach the monitor's HTTP server, beside `localhost` and IP addresses. */
-  hostNames: z.array(z.string()).max(8),
+  hostNames: z.array(z.string()).max(8 + TLS_NAMES_MAX),
   /** `json`: one JSON object a line. */
   logFormat: z.enum(['text', 'json']),
   /** failover.log is rotated beyond this size. */

@@ -25,12 +25,20 @@ export const PATHS = {
   /** The entry point of HAProxy's image puts both there, so that an earlier image starts with a config that names them. */
   cancelScript: '/etc/haproxy/run/cancel.lua',
   settleScript: '/etc/haproxy/run/settle.lua',
+  /** In a backend's container: the certificate of the stack's authority. */
+  backendCa: '/etc/backend/ca.pem',
   prometheusConfig: '/etc/pgfailover-prometheus/prometheus.yml',
   /** Rules of the alerts, part of Prometheus's image. */
   prometheusRules: '/etc/pgfailover-prometheus/alerts.yml',
   /** Volume of Prometheus with the collected data. */
   prometheusVolume: '/var/lib/pgfailover-prometheus',
 } as const;
+
+/**
+ * File in {@link PATHS}`.haproxySockets`: certificate and key of HAProxy's port for the backends. The monitor writes it;
+ * HAProxy's image puts a certificate there that nobody trusts, as long as there is none.
+ */
+export const API_CERTIFICATE = 'api.pem';
 
 /** Fixed ports inside the networks. The stack's config decides what is published on the host. */
 export const PORTS = {
@@ -54,6 +62,8 @@ export const PORTS = {
   /** The pooler's supervisor connects here to the monitor. */
   poolers: 7401,
   monitorHttp: 8008,
+  /** What Docker publishes where the monitor speaks HTTPS. The stack's own containers use the port above. */
+  monitorHttps: 8443,
   backend: 8000,
   prometheus: 9090,
   pgadmin: 5050,

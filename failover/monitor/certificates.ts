@@ -36,6 +36,8 @@ export class Certificates {
   /** The period of the authority's shown certificate. */
   private period: number | null = null;
   private shown: Pair | null = null;
+  /** See {@link web}. */
+  private forWeb: Pair | null = null;
 
   constructor(
     private readonly config: TlsConfig,
@@ -50,6 +52,7 @@ export class Certificates {
     if (this.config.mode === 'off') return false;
     try {
       const pair = this.config.own === undefined ? await this.issued() : await this.own(this.config.own);
+      if (pair === null && this.shown === null && this.config.https !== undefined) await this.standIn();
       if (pair === null || isSame(pair, this.shown)) return false;
       this.show(pair);
       return true;
@@ -60,11 +63,24 @@ export class Certificates {
   }
 
   /**
+   * What page, API and backends show: the same as the nodes. While the user's own files cannot be used at all, it is a
+   * certificate of the stack's own authority, so that people can read on the page what is wrong.
+   */
+  get web(): Pair | null {
+    return this.shown ?? this.forWeb;
+  }
+
+  /**
    * Looks again and again. `changed` gets each new state of {@link settings}.
    *
    * @param known the state that need not be told
+   * @param looked called after each look, with the certificate for HTTPS
    */
-  watch(known: TlsSettings, changed: (settings: TlsSettings) => void): NodeJS.Timeout {
+  watch(
+    known: TlsSettings,
+    changed: (settings: TlsSettings) => void,
+    looked: (web: Pair | null) => void = () => undefined,
+  ): NodeJS.Timeout {
     let isBusy = false;
     let told = known;
     return setInterval(
@@ -74,9 +90,11 @@ export class Certificates {
         inBackground(
           async () => {
             await this.look();
-            if (this.settings === told) return;
-            told = this.settings;
-            changed(told);
+            if (this.settings !== told) {
+              told = this.settings;
+              changed(told);
+            }
+            looked(this.web);
           },
           undefined,
           () => {
@@ -99,6 +117,12 @@ export class Certificates {
     const whose = this.config.own === undefined ? 'of the stack’s own authority' : 'of the files that the config names';
     const what = isFirst ? 'clients are shown the certificate' : 'the nodes get a new certificate';
     this.ports.log.write('INFO', 'monitor', 'CERTIFICATE', `${what} ${whose}, valid until ${until}`);
+  }
+
+  private async standIn(): Promise<void> {
+    const { problem } = this;
+    this.forWeb = (await this.issued()) ?? this.forWeb;
+    this.problem = problem;
   }
 
   /** Null while the shown one is the right one: to make one costs tens of milliseconds. */

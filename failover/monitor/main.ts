@@ -2,16 +2,19 @@
 import { readFileSync, watch } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { Pair } from '../contract/certificates';
 import { messageOf } from '../contract/errors';
 import { MonitorConfig } from '../contract/inputs';
 import { PATHS, PORTS, UNUSED_SIGNALS } from '../contract/layout';
 import { formatJson, formatLine, linesTo } from '../contract/log-line';
+import type { TlsSettings } from '../contract/messages';
 import { Certificates } from './certificates';
 import { FileStore } from './coordination/store';
 import { FileLog } from './log';
 import type { Loop } from './loop';
 import { createMonitor } from './monitor';
 import { Outside } from './outside/outside';
+import { ApiCertificate } from './router/api-certificate';
 
 const LOG_FILES = 5;
 /** How long the monitor's start waits for the certificate, ms; later it is handed out as a new one. */
@@ -51,6 +54,7 @@ async function main(): Promise<void> {
     () => monitor.parts.requests,
     () => certificates,
     () => monitor.parts.pooler.view(),
+    () => monitor.parts.router.clientPlaces(),
   );
   for (const signal of UNUSED_SIGNALS) {
     process.on(signal, () => outside.write('INFO', 'monitor', 'SIGNAL_IGNORED', `${signal} is ignored`));
@@ -79,18 +83,25 @@ async function main(): Promise<void> {
   if (certificates?.leaf) monitor.parts.pooler.encrypt(certificates.leaf);
   await monitor.parts.pooler.listen();
   await outside.listen(PATHS.page);
-  const looking =
-    tls &&
-    certificates?.watch(tls, (changed) => {
-      monitor.parts.keepers.encrypt(changed);
-      if (certificates?.leaf) monitor.parts.pooler.encrypt(certificates.leaf);
-    });
+  const api = config.tls?.https?.backends === true ? new ApiCertificate(PATHS.haproxySockets, outside) : null;
+  const showOn = (web: Pair | null) => {
+    outside.encrypt(web);
+    api?.want(web);
+  };
+  showOn(certificates?.web ?? null);
+  api?.start();
+  const encrypt = (changed: TlsSettings) => {
+    monitor.parts.keepers.encrypt(changed);
+    if (certificates?.leaf) monitor.parts.pooler.encrypt(certificates.leaf);
+  };
+  const looking = tls && certificates?.watch(tls, encrypt, showOn);
   const end = (signal: string) => {
     const message = `stopped by ${signal}; the leader goes on serving, but there is no failover meanwhile`;
     outside.write('INFO', 'monitor', 'STOPPED', message);
     monitor.stop();
     outside.close();
     clearInterval(looking);
+    api?.stop();
     void Promise.allSettled([store.close(), file.flush()]).then(() => process.exit(0));
   };
   watchFolder(PATHS.haproxySockets, () => {

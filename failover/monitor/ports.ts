@@ -70,9 +70,20 @@ export interface Router {
   look(limitMs: number): Promise<void>;
   /** Looks at HAProxy at once, because it may have changed by itself. */
   poke(): void;
+  /** Clients on the leader; undefined while no slot is open. For people only. */
+  clientPlaces(): ClientPlaces | undefined;
   /** Runs until {@link stop}; never throws. */
   run(): Promise<void>;
   stop(): void;
+}
+
+export interface ClientPlaces {
+  /** Sessions on the leader's slots of both ports. */
+  readonly used: number;
+  /** How many clients a node takes. */
+  readonly of: number;
+  /** Clients of the write port that wait for a place. */
+  readonly waiting: number;
 }
 
 /** The opening checks (S9, S14). */

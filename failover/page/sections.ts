@@ -1,6 +1,7 @@
 /** The parts of the page that show what the monitor tells. */
 import { createElement as h, type JSXNode } from 'hono/jsx/dom';
 import type { ClusterStatus, Failover, LogEvent, NodeStatus, PoolerStatus, Sample } from '../contract/api';
+import { tlsWords } from '../contract/tls-words';
 import { chart, colourOf, keyEntry } from './charts';
 import { PAUSE, type Question, RESUME, rebuild, switchover } from './commands';
 import { ago, bytes, clock, milliseconds, span } from './format';
@@ -92,6 +93,7 @@ function answer(seen: Seen, ask: Ask): JSXNode {
     ),
     line('Now', h('span', { id: 'sentence' }, cluster?.sentence), ' ', h('code', null, cluster?.code)),
     line('Route', h('span', { id: 'route' }, cluster && routeOf(cluster))),
+    ...tlsLine(cluster),
     ...(cluster?.pooler === undefined ? [] : [line('Pool', h('span', { id: 'pool' }, poolOf(cluster.pooler)))]),
     h(
       'div',
@@ -100,6 +102,13 @@ function answer(seen: Seen, ask: Ask): JSXNode {
       h('button', pauses, isPaused ? 'Resume failover …' : 'Pause failover …'),
     ),
   );
+}
+
+/** Red when something is wrong with the certificate, or it ends within 14 days. */
+function tlsLine(cluster: ClusterStatus | null): JSXNode[] {
+  const tls = cluster && tlsWords(cluster.tls, Date.parse(cluster.at));
+  if (tls === null) return [];
+  return [line('TLS', h('span', { id: 'tls', class: tls.isBad ? 'bad' : undefined }, tls.words))];
 }
 
 function line(label: string, ...words: (JSXNode | string)[]): JSXNode {

@@ -1,4 +1,5 @@
 /** Information for a person after `up`: the addresses of the parts, and what to try next. */
+import { speaksHttps } from '../../stack/config-values';
 import { NAMES, PGADMIN_LOGIN_NAME } from '../../stack/naming';
 import { DEFAULT_STACK, optionOf, type StackInfo } from './stack';
 import { aligned, paint } from './terminal';
@@ -23,7 +24,8 @@ export function whereThingsAre(info: StackInfo, first: string): string {
     ['read only', psql(value('readPort', '5435'))],
     ['password', passwordLine(info, option)],
   ];
-  const api = `http://${host}:${value('backendPort', '8000')}`;
+  const scheme = speaksHttps(value('tls', 'auto'), bind) ? 'https' : 'http';
+  const api = `${scheme}://${host}:${value('backendPort', '8000')}`;
   const prometheus: [string, string] = ['Prometheus', `http://${host}:${value('prometheusPort', '9090')}/alerts`];
   if (value('backend', 'true') === 'true') rows.push(['API', `${api}  (docs: ${api}/docs)`]);
   if (value('pgadmin', 'false') === 'true') {
@@ -35,7 +37,7 @@ export function whereThingsAre(info: StackInfo, first: string): string {
   }
   rows.push(
     ['statistics', `http://${host}:${value('statsPort', '5000')}/stats`],
-    ['status page', `http://${host}:${value('monitorPort', '8008')}`],
+    ['status page', `${scheme}://${host}:${value('monitorPort', '8008')}`],
     ...(value('monitoring', 'false') === 'true' ? [prometheus] : []),
     ['log', dev ? 'tail -f failover.log' : `tail -f logs/${info.stack}/failover.log`],
   );

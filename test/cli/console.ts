@@ -76,6 +76,8 @@ function target(stack: string, url: string, { token = TOKEN, config = {}, setPas
     info: { project: 'postgres-failover', value },
     nodes: nodeNames({ value }),
     monitorUrl: url,
+    scheme: 'http',
+    trust: async () => ({ authorities: [], isPublic: true }),
     host: '127.0.0.1',
     token: async () => token,
     password: async () => 'the-password',

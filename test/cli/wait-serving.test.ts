@@ -37,7 +37,9 @@ it('says each reason once, until the cluster serves and its owner can log in', a
   expect(said.out).toEqual([
     expect.stringMatching(/^waiting: .*the monitor is starting$/),
     expect.stringMatching(/^waiting: .*postgres-primary reads its settings/),
-    'waiting: app cannot log in: no such\\x1b[2J | password (if its password was changed by SQL: npm run failover -- password)',
+    expect.stringMatching(
+      /^waiting: app cannot log in: no such\\x1b\[2J \| password: it was changed by SQL, or is no longer valid\. npm run/,
+    ),
     'the cluster serves',
   ]);
 });
@@ -104,4 +106,51 @@ it('does not wait for a node that a person left stopped, but for every other one
   vi.stubEnv('PGFAILOVER_LEFT_STOPPED', 'postgres-primary');
   await expect(wait()).rejects.toThrow(/postgres-replica-1 is off/);
   vi.unstubAllEnvs();
+});
+
+/** Refuses each login with this code. */
+const refusing = (code: string, message: string) => async (): Promise<LoginFact> => ({ kind: 'failed', code, message });
+
+it.each([
+  [
+    '28P01',
+    'password authentication failed',
+    /password authentication failed: it was changed by SQL.*use-program.*keep-database/,
+  ],
+  ['22023', 'invalid value for parameter "default_tablespace": "nowhere"', /"nowhere"\. Waiting does not help\./],
+])('ends early when PostgreSQL refuses the login with %s and nothing else is missing', async (code, message, words) => {
+  monitor.cluster = complete();
+  const { io, said } = fakeIo(monitor.url, { goOn: () => true });
+  const begin = performance.now();
+  const waiting = waitServing(io, '60', {}, refusing(code, message), 100);
+  await expect(waiting).rejects.toMatchObject({ code: EXIT.failed, message: expect.stringMatching(words) });
+  expect(performance.now() - begin).toBeLessThan(10_000);
+  expect(said.out).toHaveLength(1);
+});
+
+it('goes on waiting for a refusal that ends by itself, and for one that comes while something else is missing', async () => {
+  monitor.cluster = complete();
+  let looks = 0;
+  const goOn = () => {
+    // Each second look the nodes have something to do.
+    monitor.cluster = ++looks % 2 === 0 ? complete() : healthyCluster();
+    return true;
+  };
+  const late = waitServing(fakeIo(monitor.url, { goOn }).io, '0.5', {}, refusing('28P01', 'no'), 100);
+  await expect(late).rejects.toThrow(/does not serve after 0\.5 s/);
+  monitor.cluster = complete();
+  const full = waitServing(fakeIo(monitor.url, { goOn: () => true }).io, '0.5', {}, refusing('53300', 'too many'), 100);
+  await expect(full).rejects.toThrow(/does not serve after 0\.5 s: app cannot log in: too many/);
+});
+
+it('says what PostgreSQL answers to the opening check', async () => {
+  const check = {
+    ...event(1, 'relation "failover.canary" does not exist'),
+    code: 'CHECK_WAITS',
+    subject: 'postgres-primary',
+  };
+  monitor.cluster = { ...healthyCluster(), serving: false, events: [check] };
+  const { io, said } = fakeIo(monitor.url, { goOn: () => true });
+  await expect(waitServing(io, '0.1', {}, async () => IN)).rejects.toThrow(/canary" does not exist/);
+  expect(said.out[0]).toContain('the opening check of postgres-primary: relation');
 });

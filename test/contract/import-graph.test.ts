@@ -172,7 +172,7 @@ const ADAPTERS: readonly RegExp[] = [
   // Schemas of the HTTP API, of the log and of the input files.
   /^failover\/contract\/(api|inputs|log-line|role-sql|scram|version)\.ts/,
   // TLS with clients, which no decision depends on.
-  /^failover\/monitor\/certificates\.ts/,
+  /^failover\/monitor\/(certificates|router\/api-certificate)\.ts/,
   /^failover\/contract\/(der|certificates|certificate-check|seal)\.ts/,
 ];
 /** Modules in the same folders that are logic, so the simulator runs them. */

@@ -144,4 +144,20 @@ describe('the user’s own files', () => {
     expect(made.settings).toEqual({ mode: 'on' });
     expect(said).toEqual([expect.stringMatching(/^WARN CERTIFICATE_REFUSED .*cannot be read/)]);
   });
+
+  it('that cannot be used is stood in for by the stack’s own on the page, and never on the nodes', async () => {
+    const made = certificates({ ...OWN, https: { backends: false } });
+    await made.look();
+    expect(made.settings.certificate).toBeUndefined();
+    expect(made.web?.certificate).toContain('BEGIN CERTIFICATE');
+    expect(made.problem).toMatch(/cannot be read/);
+    const stand = made.web;
+    await made.look();
+    expect(made.web).toBe(stand);
+    const good = await pair('a');
+    put(good);
+    await made.look();
+    expect(made.web).toEqual(good);
+    expect(made.problem).toBeNull();
+  });
 });

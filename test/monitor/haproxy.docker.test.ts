@@ -1,14 +1,18 @@
 /** The router with the real HAProxy image. Two nodes answer with their names; clients connect through the slots. */
 
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { X509Certificate } from 'node:crypto';
+import { chmodSync, chownSync, mkdtempSync, rmSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { connect as connectTls, type PeerCertificate, type TLSSocket } from 'node:tls';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { budgetFor } from '../../failover/contract/budget';
-import { PORTS } from '../../failover/contract/layout';
+import { authorityOf } from '../../failover/contract/certificates';
+import { IDS, PORTS } from '../../failover/contract/layout';
+import { ApiCertificate } from '../../failover/monitor/router/api-certificate';
 import { Haproxy } from '../../failover/monitor/router/haproxy';
 import { ask, parseEpoch, parseLoads, parseServers } from '../../failover/monitor/router/haproxy-socket';
 import { renderHaproxyConfig } from '../../stack/haproxy-config';
@@ -23,6 +27,7 @@ const NETWORK = 'mon-test-inner';
 const PROXY = { name: 'mon-test-haproxy', address: '10.213.2.10' };
 const A = { name: 'mon-test-a', address: '10.213.2.20' };
 const B = { name: 'mon-test-b', address: '10.213.2.21' };
+const API = { name: 'mon-test-api', address: '10.213.2.22' };
 /** A node that serves thousands of clients, as a process of this machine. Its address is the bridge's own. */
 const MANY = { name: 'many', address: '10.213.2.1' };
 const BUDGET = budgetFor({});
@@ -217,12 +222,14 @@ const isRoot = process.getuid?.() === 0;
 // HAProxy's sockets belong to its own group; without root this test cannot open them.
 describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
   beforeAll(async () => {
-    for (const name of [PROXY.name, A.name, B.name]) await quietly('rm', '-f', name);
+    for (const name of [PROXY.name, A.name, B.name, API.name]) await quietly('rm', '-f', name);
     await quietly('network', 'rm', NETWORK);
     await docker('build', '-q', '-t', IMAGE, join(ROOT, 'images/haproxy'));
     await docker('network', 'create', '--subnet', '10.213.2.0/24', NETWORK);
     sockets = mkdtempSync(join(tmpdir(), 'haproxy-sockets-'));
-    chmodSync(sockets, 0o777);
+    // As the volume: what the monitor writes there belongs to the group that HAProxy has, too.
+    chownSync(sockets, 0, IDS.sockets);
+    chmodSync(sockets, 0o2777);
     const run = ['run', '-d', '--init', '--network', NETWORK];
     for (const node of [A, B]) {
       await docker(
@@ -249,7 +256,7 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
   });
 
   afterAll(async () => {
-    for (const name of [PROXY.name, A.name, B.name]) await quietly('rm', '-f', '-v', name);
+    for (const name of [PROXY.name, A.name, B.name, API.name]) await quietly('rm', '-f', '-v', name);
     await quietly('network', 'rm', NETWORK);
     await quietly('rmi', IMAGE);
     rmSync(sockets, { recursive: true, force: true });
@@ -642,4 +649,99 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
       await applyConfig(CONFIG);
     }
   });
+
+  it('shows the monitor’s certificate on the backends’ port, and a new one without ending a session', async () => {
+    // Reads the request up to its empty line, then answers.
+    const script = [
+      '#!/bin/sh',
+      'while read -r line && [ "$line" != "$(printf "\\r")" ]; do :; done',
+      'printf "HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\nConnection: close\\r\\n\\r\\nok"',
+    ];
+    const serve =
+      'printf "%s" "$0" > /tmp/answer; chmod 755 /tmp/answer; exec socat TCP-LISTEN:8000,fork,reuseaddr EXEC:/tmp/answer';
+    await docker(
+      ...['run', '-d', '--init', '--network', NETWORK, '--name', API.name, '--ip', API.address],
+      ...['--network-alias', 'backend', IMAGE, 'sh', '-c', serve, script.join('\n')],
+    );
+    const made = await openedOnA();
+    const authority = await authorityOf('s'.repeat(48));
+    const ca = authority.certificate();
+    const issue = (more: string[]) => authority.issue({ names: [PROXY.address, ...more], atMs: Date.now() });
+    const [first, second] = [issue([]), issue(['renewed'])];
+    const api = new ApiCertificate(sockets, { write: (...line) => log.push(line.join(' ')) }, '/run/haproxy');
+    const show = async (pair: typeof first) => {
+      api.want(pair);
+      await api.look();
+    };
+    try {
+      // While the monitor is away, HAProxy starts with a certificate that nobody trusts.
+      const https = renderHaproxyConfig({ holdTimeoutMs: 30_000, budget: BUDGET, backendHost: 'backend', https: true });
+      expect(await applyConfig(https)).toBe('reloaded');
+      expect((await talk(null)).certificate.subject.CN).toBe('not the certificate yet');
+      await until('the slot is open on A', () => {
+        if (made.view().closed) made.write(A.address, A.address);
+        return made.view().slot === A.address;
+      });
+      const session = client();
+      await until('the session is answered', () => session.greeting !== null);
+
+      await until('it is counted', () => made.clientPlaces()?.used === 1);
+      expect(made.clientPlaces()).toEqual({ used: 1, of: BUDGET.clients, waiting: 0 });
+
+      await show(first);
+      expect(await talk(ca)).toMatchObject({
+        status: 'HTTP/1.1 200 OK',
+        certificate: { serialNumber: serialOf(first) },
+      });
+      const open = await dialTls(ca);
+      await show(second);
+      expect((await talk(ca)).certificate.serialNumber).toBe(serialOf(second));
+      // The connection from before answers as the first one does; PostgreSQL's clients notice nothing.
+      expect(await request(open)).toBe('HTTP/1.1 200 OK');
+      expect(session.ended).toBe(false);
+      expect(log.filter((line) => line.includes('CERTIFICATE_REFUSED'))).toEqual([]);
+
+      // A new worker reads the file, also without a monitor.
+      expect(await applyConfig(`${https}# changed\n`)).toBe('reloaded');
+      expect((await talk(ca)).certificate.serialNumber).toBe(serialOf(second));
+      await show({ certificate: first.certificate, key: second.key });
+      expect(log.filter((line) => line.includes('CERTIFICATE_REFUSED'))).toHaveLength(1);
+      expect(log.join()).not.toContain('PRIVATE KEY');
+    } finally {
+      await applyConfig(CONFIG);
+      await quietly('rm', '-f', API.name);
+    }
+  });
 });
+
+/** @param ca null: whatever is shown is taken. */
+function dialTls(ca: string | null): Promise<TLSSocket> {
+  return new Promise((resolve, reject) => {
+    const trust = ca === null ? { rejectUnauthorized: false } : { ca };
+    const socket = connectTls({ host: PROXY.address, port: 8000, ...trust });
+    socket.once('secureConnect', () => resolve(socket)).once('error', reject);
+    socket.setTimeout(10_000, () => socket.destroy(new Error('no answer')));
+  });
+}
+
+/** Sends a request and resolves with the first line of its answer. */
+function request(socket: TLSSocket): Promise<string> {
+  return new Promise((resolve, reject) => {
+    socket.once('error', reject).once('end', () => reject(new Error('closed without an answer')));
+    socket.once('data', (chunk: Buffer) => {
+      socket.destroy();
+      resolve(chunk.toString().split('\r\n')[0] ?? '');
+    });
+    socket.write('GET / HTTP/1.1\r\nHost: api\r\n\r\n');
+  });
+}
+
+async function talk(ca: string | null): Promise<{ status: string; certificate: PeerCertificate }> {
+  const socket = await dialTls(ca);
+  const certificate = socket.getPeerCertificate();
+  return { status: await request(socket), certificate };
+}
+
+function serialOf({ certificate }: { certificate: string }): string {
+  return new X509Certificate(certificate).serialNumber;
+}

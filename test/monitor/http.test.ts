@@ -1,13 +1,15 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
+import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { describe, expect, it, vi } from 'vitest';
 import { missing, refused } from '../../cli/wait-serving';
 import { Answer, Bodies, ClusterStatus, Events, Failovers, History } from '../../failover/contract/api';
+import { authorityOf } from '../../failover/contract/certificates';
 import { decide } from '../../failover/core/decide';
 import { Situation } from '../../failover/core/facts/situation';
 import type { Request } from '../../failover/core/state/observation';
 import { Feed } from '../../failover/monitor/outside/feed';
-import { type HttpParts, httpApp, listenHttp } from '../../failover/monitor/outside/http';
+import { type HttpParts, httpApp, listenHttp, listenHttps } from '../../failover/monitor/outside/http';
 import { LISTENERS_MAX, QUEUE_BYTES_MAX } from '../../failover/monitor/outside/listeners';
 import { AT_ONCE, PER_SECOND, WAITING_MAX } from '../../failover/monitor/outside/load';
 import { clusterStatus, Sampler } from '../../failover/monitor/outside/status-view';
@@ -472,6 +474,36 @@ describe('the stream', () => {
     expect(await events.next()).toContain('event: failover');
     end.abort();
     await vi.waitFor(() => expect(listeners.count).toBe(0));
+    server.close();
+  });
+});
+
+describe('the published port beyond loopback', () => {
+  it('speaks HTTPS, and a new certificate ends no connection', async () => {
+    const { app } = served();
+    const server = await listenHttps(app, '127.0.0.1', 0);
+    const authority = await authorityOf('s'.repeat(48));
+    const dial = async () => {
+      const socket = connectTls({ port: server.port, host: '127.0.0.1', ca: authority.certificate() });
+      await once(socket, 'secureConnect');
+      return socket;
+    };
+    const health = async (socket: TLSSocket) => {
+      socket.write('GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n');
+      const [chunk] = (await once(socket, 'data')) as [Buffer];
+      return chunk.toString().split('\r\n')[0];
+    };
+    const show = (name: string) => server.show(authority.issue({ names: ['127.0.0.1', name], atMs: Date.now() }));
+    await expect(dial()).rejects.toThrow();
+    show('first');
+    const open = await dial();
+    expect(await health(open)).toBe('HTTP/1.1 200 OK');
+    show('second');
+    expect(await health(open)).toBe('HTTP/1.1 200 OK');
+    const later = await dial();
+    expect(later.getPeerCertificate().subjectaltname).toContain('second');
+    expect(open.getPeerCertificate().subjectaltname).toContain('first');
+    for (const socket of [open, later]) socket.destroy();
     server.close();
   });
 });

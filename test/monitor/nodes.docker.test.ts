@@ -41,6 +41,9 @@ const SETTINGS = {
 class PlainRouter implements Router {
   private slot: string | null = null;
   private keep: string | null = null;
+  clientPlaces() {
+    return undefined;
+  }
   view(): HaproxyView {
     const { slot, keep } = this;
     return { reachable: true, epoch: '1@1', slot, closed: slot === null, keeping: keep, clean: true };

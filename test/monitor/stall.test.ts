@@ -83,6 +83,7 @@ describe('the loop', () => {
         },
         router: {
           poke: () => undefined,
+          clientPlaces: () => undefined,
           run: async () => undefined,
           stop: () => undefined,
           view: () => ({ reachable: true, epoch: '1@1', slot: null, closed: true, keeping: null, clean: true }),

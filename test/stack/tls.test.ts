@@ -1,9 +1,16 @@
 import { describe, expect, it } from 'vitest';
+import { z } from 'zod';
 import { checkConfig } from '../../stack/config';
-import { connectionUrls } from '../../stack/endpoints';
+import { connectionUrls, endpoints } from '../../stack/endpoints';
+import { monitorConfig } from '../../stack/monitor-config';
 import { tlsOf } from '../../stack/tls';
 import { find, makeCluster, register, topologyOf } from '../components/mocks';
 
+const SECRETS = {
+  ...{ clusterKey: 'k'.repeat(32), authoritySecret: 'a'.repeat(32) },
+  ...{ databasePassword: 'p', databaseVerifier: 'SCRAM-SHA-256$…' },
+};
+const Upload = z.object({ file: z.string(), content: z.string() });
 const tls = (raw: Record<string, string>, host = 'box') => {
   const { settings, problems } = checkConfig(raw);
   if (settings === undefined) throw new Error(problems.join('\n'));
@@ -32,7 +39,54 @@ describe('the mode of TLS', () => {
     const urls = (mode: string) => connectionUrls(topologyOf({ tls: mode }), 'p');
     expect(urls('on').write).toMatch(/\/app$/);
     expect(urls('on').innerWrite).toMatch(/\?sslmode=disable$/);
-    for (const url of Object.values(urls('require'))) expect(url).toMatch(/\?sslmode=require$/);
+    const { write, read, innerWrite, innerRead } = urls('require');
+    for (const url of [write, read]) expect(url).toMatch(/\?sslmode=require$/);
+    for (const url of [innerWrite, innerRead])
+      expect(url).toMatch(/@haproxy:.*\?sslmode=verify-full&sslrootcert=\/etc\/backend\/ca\.pem$/);
+  });
+
+  it('lets the backend check the certificate where that is the stack’s own', async () => {
+    const uploads = async (raw: Record<string, string>) => {
+      const resources = await register(() => {
+        makeCluster(raw);
+      });
+      const found = z
+        .object({ uploads: z.array(Upload) })
+        .parse(find(resources, 'Container', 'backend').inputs).uploads;
+      return found.find(({ file }) => file === '/etc/backend/ca.pem');
+    };
+    expect(await uploads({ tls: 'require' })).toMatchObject({ content: expect.stringContaining('BEGIN CERTIFICATE') });
+    expect(await uploads({ tls: 'on' })).toBeUndefined();
+    const own = { tls: 'require', tlsCertificate: '/c/c.pem', tlsKey: '/c/k.pem' };
+    expect(await uploads(own)).toBeUndefined();
+    expect(connectionUrls(topologyOf(own), 'p').innerWrite).toMatch(/\?sslmode=require$/);
+    expect(topologyOf({ tls: 'require', namePrefix: 'x-' }).tls.names).toContain('haproxy');
+  });
+});
+
+describe('HTTPS', () => {
+  it.each([
+    [{}, false],
+    [{ tls: 'require' }, false],
+    [{ bindAddress: '0.0.0.0' }, true],
+    [{ bindAddress: '192.168.1.5', tls: 'on' }, true],
+    [{ bindAddress: '0.0.0.0', tls: 'off' }, false],
+  ])('with %j: %s', async (raw, https) => {
+    const topology = topologyOf({ ...raw, tlsNames: 'db.example.com' });
+    expect(topology.tls.https).toBe(https);
+    expect(endpoints(topology).monitorUrl).toMatch(https ? /^https:/ : /^http:/);
+    expect(endpoints(topology).apiUrl).toMatch(https ? /^https:/ : /^http:/);
+    const config = monitorConfig(topology, SECRETS);
+    expect(config.tls?.https).toEqual(https ? { backends: true } : undefined);
+    // The page answers under the names for which its certificate is valid.
+    expect(config.hostNames.includes('db.example.com')).toBe(https);
+    const resources = await register(() => {
+      makeCluster(raw);
+    });
+    const { ports } = find(resources, 'Container', 'failover-monitor').inputs;
+    expect(ports).toMatchObject([{ internal: https ? 8443 : 8008, external: 8008 }]);
+    const { stdin } = find(resources, 'Command', 'haproxy-apply-config').inputs;
+    expect(/bind :8000 ssl crt \/run\/haproxy\/api\.pem/.test(String(stdin))).toBe(https);
   });
 
   it('decides whether those through the pooler ask for it', () => {

@@ -59,7 +59,7 @@ describe('the addresses for people', () => {
 
   it('name the address that the ports are bound to, and no API without a backend', () => {
     const addresses = endpoints(topologyOf({ bindAddress: '192.168.1.5', backend: 'false', databaseUser: "o'b" }));
-    expect(addresses.monitorUrl).toBe('http://192.168.1.5:8008');
+    expect(addresses.monitorUrl).toBe('https://192.168.1.5:8008');
     expect(addresses.psql).toBe("psql -h 192.168.1.5 -p 5434 -U 'o'\\''b' -d app");
     expect(addresses).not.toHaveProperty('apiUrl');
     expect(addresses).not.toHaveProperty('apiDocsUrl');

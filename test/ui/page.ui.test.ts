@@ -104,6 +104,17 @@ describe('the status page', () => {
     await row(page, 'postgres-primary standby');
   });
 
+  it('says until when the certificate is valid, in red when that is soon', async () => {
+    const page = await openWell();
+    const until = (days: number) => new Date(Date.parse(statusOf().at) + days * 86_400_000).toISOString();
+    const tls = { mode: 'on' as const, problem: null, source: 'authority' as const };
+    monitor.show(statusOf({ tls: { ...tls, expires: until(60) } }));
+    await waitForText(page, '#tls', 'of the stack’s authority');
+    expect(await page.locator('#tls.bad').count()).toBe(0);
+    monitor.show(statusOf({ tls: { ...tls, expires: until(13) } }));
+    await page.locator('#tls.bad').waitFor();
+  });
+
   it('shows a pause and the observe mode until they end', async () => {
     const page = await open();
     const pause = { reason: 'moving the rack', since: new Date(Date.now() - 7_200_000).toISOString(), until: null };

@@ -7,14 +7,16 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { Server } from 'node:http';
+import { createServer as createHttpsServer, Server as HttpsServer } from 'node:https';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
-import { serve } from '@hono/node-server';
+import { type ServerType, serve } from '@hono/node-server';
 import { type Context, Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import { getMimeType } from 'hono/utils/mime';
 import type { z } from 'zod';
 import { Bodies, type Command } from '../../contract/api';
+import type { Pair } from '../../contract/certificates';
 import { PAGE_FILES, type PageFiles } from '../../contract/layout';
 import type { Request } from '../../core/state/observation';
 import type { Commands } from '../ports';
@@ -199,20 +201,56 @@ const LIMITS = {
   requestMs: 10_000,
 };
 
+export interface Listening {
+  close(): void;
+  readonly port: number;
+}
+
 /** Resolves when the server listens. Throws when the port is not available. */
-export function listenHttp(
+export function listenHttp(app: Hono, address: string, port: number, limits = LIMITS): Promise<Listening> {
+  return listen({ fetch: app.fetch, hostname: address, port, serverOptions: optionsOf(limits) }, limits).then(
+    ({ port: used, server }) => ({ port: used, close: () => server.close() }),
+  );
+}
+
+/**
+ * The same with TLS. Until {@link ListeningWithTls.show} gives it a certificate, every handshake fails.
+ * Throws when the port is not available.
+ */
+export async function listenHttps(
   app: Hono,
   address: string,
   port: number,
-  { connections, requestMs } = LIMITS,
-): Promise<{ close(): void; port: number }> {
-  const timeouts = { headersTimeout: requestMs, requestTimeout: requestMs };
-  const serverOptions = { ...timeouts, connectionsCheckingInterval: requestMs / 2 };
+  limits = LIMITS,
+): Promise<ListeningWithTls> {
+  const serverOptions = { ...optionsOf(limits), handshakeTimeout: limits.requestMs, minVersion: 'TLSv1.2' as const };
+  const options = { fetch: app.fetch, hostname: address, port, createServer: createHttpsServer, serverOptions };
+  const { port: used, server } = await listen(options, limits);
+  return {
+    port: used,
+    close: () => server.close(),
+    show: ({ certificate, key }) => {
+      if (server instanceof HttpsServer) server.setSecureContext({ cert: certificate, key, minVersion: 'TLSv1.2' });
+    },
+  };
+}
+
+export interface ListeningWithTls extends Listening {
+  /** New connections get this certificate; open ones stay (Node manual, `server.setSecureContext`). */
+  show(pair: Pair): void;
+}
+
+function optionsOf({ requestMs }: typeof LIMITS) {
+  return { headersTimeout: requestMs, requestTimeout: requestMs, connectionsCheckingInterval: requestMs / 2 };
+}
+
+function listen(
+  options: Parameters<typeof serve>[0],
+  { connections }: typeof LIMITS,
+): Promise<{ port: number; server: ServerType }> {
   return new Promise((resolve, reject) => {
-    const server = serve({ fetch: app.fetch, hostname: address, port, serverOptions }, (info) =>
-      resolve({ close: () => server.close(), port: info.port }),
-    );
-    if (server instanceof Server) server.maxConnections = connections;
+    const server = serve(options, (info) => resolve({ port: info.port, server }));
+    if (server instanceof Server || server instanceof HttpsServer) server.maxConnections = connections;
     server.once('error', reject);
   });
 }

@@ -1,6 +1,7 @@
 /** Page, API, metrics and webhook: what people and other programs get from the monitor. This room decides nothing. */
 
 import type { Failover, PoolerStatus } from '../../contract/api';
+import type { Pair } from '../../contract/certificates';
 import type { LogCode } from '../../contract/codes';
 import type { MonitorConfig } from '../../contract/inputs';
 import { PORTS } from '../../contract/layout';
@@ -12,7 +13,7 @@ import { type Decision, isChanging } from '../../core/state/cluster';
 import type { Observation } from '../../core/state/observation';
 import type { Clock, Commands, Log, PoolerView, Seen } from '../ports';
 import { Feed, SAMPLE_EVERY_MS } from './feed';
-import { httpApp, listenHttp, readPage } from './http';
+import { httpApp, type ListeningWithTls, listenHttp, listenHttps, readPage } from './http';
 import { Metrics } from './metrics';
 import { Notifier } from './notify';
 import { clusterStatus, isServing, Sampler, type StatusView } from './status-view';
@@ -35,6 +36,10 @@ export class Outside implements Log {
   /** Null until the first cycle. */
   private seen: Seen | null = null;
   private cycleAtMs: number;
+  /** The port that is published beyond loopback; null: there is none. */
+  private https: ListeningWithTls | null = null;
+  /** Certificate of that port. */
+  private shown: Pair | null = null;
   /** Stops what {@link listen} has begun. */
   close: () => void = () => undefined;
 
@@ -49,6 +54,8 @@ export class Outside implements Log {
     private readonly certificate: () => ShownCertificate | undefined = () => undefined,
     /** What is known of the pooler; null when it is not connected. */
     private readonly pooler: () => PoolerView | null = () => null,
+    /** Clients on the leader; undefined while no leader is open. */
+    private readonly clientPlaces: () => StatusView['clientPlaces'] = () => undefined,
   ) {
     this.cycleAtMs = clock.nowMs();
     const busy = () => this.seen !== null && isChanging(this.seen.decision.state);
@@ -98,12 +105,21 @@ export class Outside implements Log {
       token: derivedPassword(config.clusterKey, 'admin'),
     });
     const server = await listenHttp(app, '0.0.0.0', PORTS.monitorHttp);
+    if (config.tls?.https !== undefined) this.https = await listenHttps(app, '0.0.0.0', PORTS.monitorHttps);
     const sampling = setInterval(() => this.sample(), SAMPLE_EVERY_MS);
     this.close = () => {
       this.feed.listeners.close();
       clearInterval(sampling);
       server.close();
+      this.https?.close();
     };
+  }
+
+  /** The certificate of the published port. Open connections keep the former one. */
+  encrypt(pair: Pair | null): void {
+    if (pair === null || pair === this.shown || this.https === null) return;
+    this.https.show(pair);
+    this.shown = pair;
   }
 
   private sample(): void {
@@ -119,6 +135,7 @@ export class Outside implements Log {
       ...{ stack: this.config.stack, version: VERSION, decision: this.seen.decision, wallMs: Date.now() },
       lastFailover: this.feed.lastFailover,
       tls: this.tls(),
+      clientPlaces: this.clientPlaces(),
       ...(this.config.pooler === true && { pooler: poolerStatus(this.pooler()) }),
     });
   }
@@ -126,7 +143,8 @@ export class Outside implements Log {
   private tls(): StatusView['tls'] {
     const { expiresAtMs = null, problem = null } = this.certificate() ?? {};
     const expires = expiresAtMs === null ? null : new Date(expiresAtMs).toISOString();
-    return { mode: this.config.tls?.mode ?? 'off', expires, problem };
+    const source = this.config.tls?.own === undefined ? 'authority' : 'files';
+    return { mode: this.config.tls?.mode ?? 'off', expires, problem, source };
   }
 
   /** The newest decision and observation, judged at the present time. */

@@ -22,6 +22,8 @@ interface StatusInput {
   lastFailover: Failover | null;
   /** Absent: clients are not offered TLS, or it is not known. */
   tls?: ClusterStatus['tls'];
+  /** Undefined while no leader is open. */
+  clientPlaces?: ClusterStatus['clientPlaces'];
   /** Undefined in a stack without a pooler. */
   pooler?: PoolerStatus;
   /** The present wall time, ms. With the situation's monotonic time it turns the observation's times into dates. */
@@ -58,6 +60,7 @@ export function clusterStatus(s: Situation, input: StatusInput): StatusView {
       read: (haproxy.read ?? []).map(nameOf),
       unreached: s.names.filter((name) => isUnreached(s, name)),
     },
+    ...(input.clientPlaces && { clientPlaces: input.clientPlaces }),
     ...(input.pooler !== undefined && { pooler: input.pooler }),
     sync: { waitsFor: s.ordered?.k ?? 0, members: s.ordered?.members ?? [], changing: state.joint.length > 1 },
     lastFailover: input.lastFailover,

@@ -14,7 +14,7 @@ import { messageOf } from '../../contract/errors';
 import { PORTS } from '../../contract/layout';
 import type { DeclaredNode } from '../../core/state/cluster';
 import type { HaproxyView } from '../../core/state/observation';
-import type { Events, MonitorPorts, Router } from '../ports';
+import type { ClientPlaces, Events, MonitorPorts, Router } from '../ports';
 import { isSlot, loadOf, openSlots, type ServerState } from './haproxy-socket';
 import { Places } from './places';
 import { SessionSweep } from './sweep';
@@ -66,7 +66,7 @@ export class Haproxy implements Router {
     private readonly ports: Pick<MonitorPorts, 'sockets' | 'clock' | 'log'>,
     nodes: readonly DeclaredNode[],
     private readonly loop: Pick<Events, 'wake' | 'stalls'>,
-    budget: Budget = budgetFor({}),
+    private readonly budget: Budget = budgetFor({}),
   ) {
     this.places = new Places(budget);
     this.addresses = nodes.map((node) => node.address);
@@ -76,6 +76,16 @@ export class Haproxy implements Router {
 
   view(): HaproxyView {
     return this.current;
+  }
+
+  /** As the running worker last showed it. */
+  clientPlaces(): ClientPlaces | undefined {
+    const [look] = this.workers.looks;
+    const [open] = openSlots(look?.servers ?? [], 'write');
+    if (look === undefined || open === undefined) return undefined;
+    const load = (backend: string, server = open.server) => loadOf(look.loads, { backend, server });
+    const used = (load('write')?.sessions ?? 0) + (load('read')?.sessions ?? 0);
+    return { used, of: this.budget.clients, waiting: load('write', 'BACKEND')?.queued ?? 0 };
   }
 
   write(address: string | null, keep: string | null): void {
