@@ -12,7 +12,8 @@ const END_LIMIT_MS = 10_000;
 /** Part of the warning that PostgreSQL sends when a commit returns without being replicated (S7). */
 const NOT_REPLICATED = /synchronous replication/;
 
-export type Credentials = Pick<Stack, 'host' | 'user' | 'password' | 'database'>;
+/** `tls`: the client encrypts, and does not check the certificate. */
+export type Credentials = Pick<Stack, 'host' | 'user' | 'password' | 'database' | 'tls'>;
 
 export interface Connection {
   client: Client;
@@ -21,9 +22,10 @@ export interface Connection {
 }
 
 /** A connection to a published port. */
-export async function connect({ host, user, password, database }: Credentials, port: number): Promise<Connection> {
+export async function connect({ host, user, password, database, tls }: Credentials, port: number): Promise<Connection> {
   const limits = { connectionTimeoutMillis: CONNECT_LIMIT_MS, query_timeout: QUERY_LIMIT_MS };
-  const client = new Client({ host, port, user, password, database, ...limits });
+  const ssl = tls === true && { rejectUnauthorized: false };
+  const client = new Client({ host, port, user, password, database, ssl, ...limits });
   // When an idle connection breaks, the next query fails; the event itself needs no answer.
   client.on('error', () => undefined);
   let warned = false;

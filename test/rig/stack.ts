@@ -26,6 +26,8 @@ export interface Stack {
   user: string;
   password: string;
   database: string;
+  /** True when the clients of a test encrypt. @default false */
+  tls?: boolean;
   /** Base URL of HAProxy's statistics. */
   stats: string;
   /** Base URL of the monitor. */

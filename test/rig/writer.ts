@@ -66,9 +66,9 @@ export class Writer {
   private readonly program: Program;
 
   constructor(target: WriterPlan['target'], { table, clients = heldAndFresh() }: WriterOptions) {
-    const { host, user, password, database, writePort } = target;
+    const { host, user, password, database, writePort, tls } = target;
     const plan: WriterPlan = {
-      ...{ target: { host, user, password, database, writePort }, prefix: `${randomUUID()}-`, clients },
+      ...{ target: { host, user, password, database, writePort, tls }, prefix: `${randomUUID()}-`, clients },
       insert: `INSERT INTO ${table} (id) VALUES ($1)`,
     };
     // Events are not validated: hundreds come each second, and they come from our own program.
