@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { budgetFor } from '../../failover/contract/budget';
+import { PORTS } from '../../failover/contract/layout';
 import { Haproxy } from '../../failover/monitor/router/haproxy';
 import { ask, parseEpoch, parseLoads, parseServers } from '../../failover/monitor/router/haproxy-socket';
 import { renderHaproxyConfig } from '../../stack/haproxy-config';
@@ -357,6 +358,17 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
     made.write(A.address, A.address);
     const c = client();
     await until('it is open again once the monitor opens it', () => c.greeting === A.name);
+  });
+
+  it('listens on the published ports as soon as it starts, also with the configuration of an earlier release', async () => {
+    await applyConfig(CONFIG.replaceAll(/^ +bind :543[6-9]\n/gm, ''));
+    await docker('restart', '-t', '1', PROXY.name);
+    const made = await openedOnA();
+    const published = client(PORTS.haproxyWritePublished);
+    await until('a client of the published port is answered', () => published.greeting === A.name || published.ended);
+    expect(published.ended).toBe(false);
+    expect(await applyConfig(CONFIG)).toBe('in place already');
+    expect(made.view().slot).toBe(A.address);
   });
 
   it('opens and closes read slots, and ends the sessions of a node that leaves (S13)', async () => {
