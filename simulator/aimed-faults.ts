@@ -181,7 +181,8 @@ const oldStore: Fault = async (nemesis) => {
 
 /**
  * The leader is cut off from all hosts but HAProxy. Its clients cancel commits that wait, and other clients see the
- * cancelled writes. Another leader is elected, and from then on no reader may see the old leader's history (S13).
+ * cancelled writes. Another leader is elected, and from then on no reader may see the old leader's history (S13), nor
+ * may one that keeps its session.
  */
 const cutOff = passing(3_000, 9_000, (nemesis) => {
   const { world } = nemesis;
@@ -189,11 +190,13 @@ const cutOff = passing(3_000, 9_000, (nemesis) => {
   if (leader === undefined || !leader.up) return undefined;
   world.say(`${leader.name} is cut off from all hosts but HAProxy, and clients cancel commits that wait`);
   world.cancelling += 1;
+  world.readersStay = true;
   world.network.cut(leader.name, 'monitor');
   for (const other of world.nodes) if (other !== leader) world.network.cut(leader.name, other.name);
   return () => {
     nemesis.mend();
     world.cancelling -= 1;
+    world.readersStay = false;
   };
 });
 

@@ -32,7 +32,8 @@ export class Client {
     const { world, process } = this;
     const { engine, random } = world;
     while (!world.clientsEnd) {
-      if (this.session === null || this.left <= 0) {
+      const stays = world.readersStay && this.proxy === 'read';
+      if (this.session === null || (this.left <= 0 && !stays)) {
         this.session?.leave();
         this.session = await connect(world, this.proxy, process, CONNECT_LIMIT_MS);
         this.left = random.integer(1, 25);

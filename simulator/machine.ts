@@ -65,6 +65,8 @@ export class Machine {
   cancelling = 0;
   /** Part of the reads that stay in a transaction, and part of the writes that change a table (S16). */
   holds: number;
+  /** Readers keep the session that they have, as a report does (S13). */
+  readersStay = false;
   clientsEnd = false;
   /** Size of the data, and amount of WAL per write. It changes in the middle of a run. */
   readonly load: Load = { ...LIGHT };

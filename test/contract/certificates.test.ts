@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, describe, expect, it } from 'vitest';
 import { endOf, pairProblem, pairProblemAt } from '../../failover/contract/certificate-check';
-import { authorityOf, LIFE_MS } from '../../failover/contract/certificates';
+import { authorityOf, LIFE_MS, periodOf } from '../../failover/contract/certificates';
+import { PEM_MAX } from '../../failover/contract/limits';
 import { seal, unseal } from '../../failover/contract/seal';
 
 const DAY_MS = 24 * 3_600_000;
@@ -85,6 +86,22 @@ describe('a certificate of the nodes', () => {
     expect(changes).toBe(4);
   });
 
+  it('is that of a server, never of an authority', async () => {
+    const ca = await authorityOf('s'.repeat(48));
+    const { certificate } = ca.issue({ names: NAMES, atMs: NOW_MS });
+    const { stdout } = await run('openssl', ['x509', '-noout', '-text', '-in', file('server.pem', certificate)]);
+    expect(stdout).toMatch(/Basic Constraints: critical\s+CA:FALSE/);
+    expect(stdout).toMatch(/X509v3 Key Usage: critical\s+Digital Signature\n/);
+    expect(stdout).toMatch(/Extended Key Usage:\s+TLS Web Server Authentication\n/);
+  });
+
+  it('is valid a day before it is handed out, for clients whose clock is late', async () => {
+    const ca = await authorityOf('s'.repeat(48));
+    const { certificate, key } = ca.issue({ names: NAMES, atMs: NOW_MS });
+    const handedOutMs = periodOf(NOW_MS);
+    expect(pairProblemAt(certificate, key, handedOutMs - DAY_MS + 1_000)).toBeNull();
+  });
+
   it('is a new one when the names change', async () => {
     const ca = await authorityOf('s'.repeat(48));
     const [one, two] = [['a.example'], ['b.example']].map((names) => ca.issue({ names, atMs: NOW_MS }));
@@ -102,6 +119,8 @@ describe('a pair', () => {
     expect(pairProblem(certificate, other.key)).toBe('the key does not fit the certificate');
     expect(pairProblem('nothing', key)).not.toBeNull();
     expect(pairProblem(certificate, 'nothing')).not.toBeNull();
+    expect(pairProblem(`${certificate}${'\n'.repeat(PEM_MAX)}`, key)).toMatch(/^it is longer than/);
+    expect(pairProblem(certificate, `${key}${'\n'.repeat(PEM_MAX)}`)).toMatch(/^it is longer than/);
     expect(pairProblem(certificate.slice(0, 300), key)).not.toBeNull();
     expect(pairProblemAt(certificate, key, NOW_MS + LIFE_MS)).toMatch(/^it expired at 20/);
     expect(pairProblemAt(certificate, key, NOW_MS - LIFE_MS)).toMatch(/^it is valid from 20/);

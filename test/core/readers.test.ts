@@ -37,6 +37,19 @@ const unfit = (name: string, forMs: number) => ({
 const seenOf = (a: NodeView, b = replicaView(state, 'b'), part: Partial<Observation> = {}) =>
   observation([leaderView(state), a, b], { ...unfit('a', 0), ...part });
 
+/** `p` leads again in term 2, whose timeline began at 0/4000. */
+const again: ClusterState = {
+  ...serving(['b']),
+  term: 2,
+  members: { p: '1:p', a: '1:a', b: '1:b' },
+  ledger: [entry(), entry({ term: 2, timeline: 2, forkLsn: '0/4000' })],
+};
+const seenAgain = (...standbys: NodeView[]) =>
+  observation([leaderView(again, { lead: { timeline: 2 } }), ...standbys], {
+    ...unfit('a', 0),
+    certificate: { node: 'p', term: 2, epoch: '1@1' },
+  });
+
 describe('a standby that lags', () => {
   const late = replicaView(state, 'a', BEHIND);
 
@@ -74,6 +87,9 @@ describe('a standby that lags', () => {
       open: ['b'],
       stay: ['a'],
     });
+    const newest = replicaView(again, 'b', { postgres: { timeline: 2 } });
+    const former = replicaView(again, 'a', { postgres: { lsn: '0/3000' } });
+    expect(readers(again, seenAgain(former, newest))).toEqual({ open: ['b'], stay: ['a'] });
   });
 });
 
@@ -88,24 +104,15 @@ describe('a node that is no sound standby loses its sessions at once', () => {
     ['its connection broke', gone('a')],
     ['its history may be its own', replicaView(state, 'a', { promotedTerm: 7, postgres: { streamingFrom: null } })],
   ])('%s', (_, a) => {
-    expect(readers(state, seenOf(a))?.stay).toEqual([]);
+    expect(readers(state, seenOf(a))).toEqual({ open: ['b'], stay: [] });
   });
 
   it('it has rows that the next leader does not have (S13)', () => {
-    const after: ClusterState = {
-      ...serving(['b']),
-      term: 2,
-      members: { p: '1:p', a: '1:a', b: '1:b' },
-      ledger: [entry(), entry({ term: 2, timeline: 2, forkLsn: '0/4000' })],
-    };
     const former = (lsn: string) =>
-      replicaView(after, 'a', { postgres: { timeline: 1, streamingFrom: null, lsn, replayLsn: lsn } });
-    const seen = (lsn: string) =>
-      observation([leaderView(after, { lead: { timeline: 2 } }), former(lsn), replicaView(after, 'b')], {
-        certificate: { node: 'p', term: 2, epoch: '1@1' },
-      });
-    expect(readers(after, seen('0/3000'))?.stay).toContain('a');
-    expect(readers(after, seen('0/4001'))?.stay).not.toContain('a');
+      replicaView(again, 'a', { postgres: { timeline: 1, streamingFrom: null, lsn, replayLsn: lsn } });
+    const seen = (lsn: string) => seenAgain(former(lsn), replicaView(again, 'b'));
+    expect(readers(again, seen('0/3000'))?.stay).toContain('a');
+    expect(readers(again, seen('0/4001'))?.stay).not.toContain('a');
   });
 });
 
@@ -127,6 +134,11 @@ describe('a change of leader', () => {
       ...seen.declared.slice(1).map(({ name }) => replicaView(state, name)),
     ]);
     expect(readers(promotes, back)?.stay).toEqual(['b']);
+    // Their rows may be no part of what the next leader has.
+    for (const part of [{ promotedTerm: 7 }, { rewinding: true }]) {
+      const strange = observation([gone('p'), replicaView(state, 'a'), replicaView(state, 'b', part)]);
+      expect(readers(promotes, strange)).toEqual({ open: [], stay: [] });
+    }
   });
 });
 

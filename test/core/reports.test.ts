@@ -55,6 +55,20 @@ describe('a report replica', () => {
     expect(run(state, views(state), POLICY).state.joint.at(-1)?.members).toEqual(['a', 'b']);
   });
 
+  it('is none while it would be the only standby: a write waits for it, and it replays without delay', () => {
+    const alone = serving(['a'], { joint: [{ leader: 'p', k: 0, members: [], term: 1 }] });
+    const decision = run(alone, [leaderView(alone, sees('a')), replicaView(alone, 'a')]);
+    expect(decision.state.joint.at(-1)?.members).toEqual(['a']);
+    expect(orderOf(decision.actions, 'a')).toEqual({ kind: 'follow', leader: 'p', method: 'stream' });
+  });
+
+  it('is no node that the config does not name any more', () => {
+    const state = counts(['a'], { members: { p: '1:p', a: '1:a', b: '1:b', c: '1:c' } });
+    const all = [leaderView(state, sees('a', 'b', 'c')), ...['a', 'b', 'c'].map((name) => replicaView(state, name))];
+    const decision = decide(state, observation(all, { retiring: 'c' }), NOW_MS, policy);
+    expect(orderOf(decision.actions, 'b')).toEqual(late.target);
+  });
+
   it('gets the new readers; the other standby keeps those that it has, for however long', () => {
     const state = counts(['a']);
     const route = run(state, views(state)).actions.find((a) => a.kind === 'route-read');

@@ -3,6 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
+import { DatabaseError } from 'pg';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ROLES_FILE } from '../../failover/keeper/postgres/config-files';
 import { hbaToken, isToken, RoleList, renderRoles } from '../../failover/keeper/postgres/role-list';
@@ -100,6 +101,8 @@ class Catalog {
   asked: string[] = [];
   error: string | null = null;
   broken: Error | null = null;
+  /** The question that {@link broken} answers; null: every one. */
+  brokenAt: string | null = null;
   readonly session = {
     askOne: async (name: string) => this.answer(name, { digest: String(this.changes) }),
     ask: async (name: string) =>
@@ -112,7 +115,7 @@ class Catalog {
 
   private async answer<T>(name: string, rows: T): Promise<T> {
     this.asked.push(name);
-    if (this.broken !== null) throw this.broken;
+    if (this.broken !== null && (this.brokenAt ?? name) === name) throw this.broken;
     return rows;
   }
 }
@@ -193,9 +196,10 @@ describe('the list of roles', () => {
     expect(file()).toEqual(['"app"', '"good"']);
   });
 
-  it('keeps the former names when the check fails, and asks again', async () => {
+  it.each([null, 'errors'])('keeps the former names when the check fails, and asks again (at %s)', async (question) => {
     const list = newList();
     await list.begin('app');
+    catalog.brokenAt = question;
     [catalog.names, catalog.changes, catalog.broken] = [['app', 'late'], 1, new Error('the session has ended')];
     await look(list);
     expect(file()).toEqual(['"app"']);
@@ -203,6 +207,31 @@ describe('the list of roles', () => {
     await look(list);
     expect(file()).toEqual(['"app"', '"late"']);
     expect(warning.text).toBeNull();
+  });
+
+  it('leaves PostgreSQL alone for a while after its error, and tells one that repeats', async () => {
+    const list = newList();
+    await list.begin('app');
+    catalog.broken = Object.assign(new DatabaseError('canceling statement due to lock timeout', 0, 'error'), {
+      code: '55P03',
+    });
+    await look(list);
+    expect(warning.text).toBeNull();
+    await look(list);
+    expect(catalog.asked).toEqual(['role digest']);
+    nowMs += 5_000;
+    await look(list);
+    expect(catalog.asked).toEqual(['role digest', 'role digest']);
+    expect(warning.text).toContain('lock timeout');
+  });
+
+  it('has 20,000 names at most, and says so', async () => {
+    const list = newList();
+    await list.begin('app');
+    catalog.names = Array.from({ length: 20_001 }, (_, i) => `r${i}`);
+    await look(list);
+    expect(file()).toHaveLength(20_000);
+    expect(warning.text).toBe('only the first 20000 roles may log in');
   });
 
   it('does not make a leader wait', async () => {

@@ -1,8 +1,13 @@
 /** Which certificate the nodes get, and when: renewal by the clock, and the user's own files. */
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { endOf } from '../../failover/contract/certificate-check';
 import { authorityOf, LIFE_MS, type Pair } from '../../failover/contract/certificates';
 import type { TlsConfig } from '../../failover/contract/inputs';
+import { PEM_MAX } from '../../failover/contract/limits';
 import { seal, unseal } from '../../failover/contract/seal';
 import { Certificates } from '../../failover/monitor/certificates';
 
@@ -136,6 +141,30 @@ describe('the user’s own files', () => {
     put(good);
     expect(await made.look()).toBe(false);
     expect(made.problem).toBeNull();
+  });
+
+  it('are read only when they are files of a sound size', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'own-files-'));
+    const [certificate, key] = [join(folder, 'certificate'), join(folder, 'key')];
+    const good = await pair('a');
+    writeFileSync(key, good.key);
+    const problemWith = async (make: () => void) => {
+      rmSync(certificate, { recursive: true, force: true });
+      make();
+      const made = new Certificates({ ...CONFIG, own: { certificate, key } }, KEY, {
+        wallMs: () => wallMs,
+        log: { write: () => undefined },
+      });
+      await made.look();
+      return made.problem;
+    };
+    expect(await problemWith(() => writeFileSync(certificate, good.certificate))).toBeNull();
+    expect(await problemWith(() => mkdirSync(certificate))).toMatch(/is no file of at most/);
+    // Its reader would wait until a program writes into it.
+    expect(await problemWith(() => execFileSync('mkfifo', [certificate]))).toMatch(/is no file of at most/);
+    const long = `${good.certificate}${' '.repeat(PEM_MAX)}`;
+    expect(await problemWith(() => writeFileSync(certificate, long))).toMatch(/is no file of at most/);
+    rmSync(folder, { recursive: true });
   });
 
   it('that were never good leave the nodes with what they have', async () => {

@@ -386,6 +386,17 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
     expect(performance.now() - fromMs).toBeGreaterThanOrEqual(SETTLE_MS);
   });
 
+  it('listens on the published ports as soon as it starts, also with the configuration of an earlier release', async () => {
+    await applyConfig(CONFIG.replaceAll(/^ +bind :543[6-9]\n/gm, ''));
+    await docker('restart', '-t', '1', PROXY.name);
+    const made = await openedOnA();
+    const published = client(PORTS.haproxyWritePublished);
+    await until('a client of the published port is answered', () => published.greeting === A.name || published.ended);
+    expect(published.ended).toBe(false);
+    expect(await applyConfig(CONFIG)).toBe('in place already');
+    expect(made.view().slot).toBe(A.address);
+  });
+
   it('opens and closes read slots, and ends the sessions of a node that leaves (S13)', async () => {
     const made = await openedOnA();
     const early = client(5433);

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type Budget, budgetFor, budgetInWords, budgetOf } from '../../failover/contract/budget';
-import { PATIENCE_MS, Places } from '../../failover/monitor/router/places';
+import { PATIENCE_MS, Places, TELL_MS } from '../../failover/monitor/router/places';
 import type { Look } from '../../failover/monitor/router/workers';
 
 type Backend = 'write' | 'read';
@@ -162,6 +162,37 @@ describe('the places of a node', () => {
     expect(node.refused).toBe(0);
   });
 
+  it('leave some to the port without waiting clients, so that its next ones get in at once', () => {
+    const node = new OneNode(budgetFor({}));
+    node.open.read = true;
+    node.come('write', 170);
+    node.pass();
+    expect(node.queued.write).toBeGreaterThan(0);
+    node.come('read', 5);
+    expect(node.sessions.read).toBe(5);
+  });
+
+  it('are never promised twice: what both ports take together is what the node has', () => {
+    const step = fc.record({
+      what: fc.constantFrom('come', 'leave'),
+      port: fc.constantFrom<Backend>('write', 'read'),
+      count: fc.integer({ min: 0, max: 300 }),
+    });
+    fc.assert(
+      // Too short a time for a refusal.
+      fc.property(fc.array(step, { maxLength: PATIENCE_MS / LOOK_MS - 1 }), (steps) => {
+        const node = new OneNode(budgetFor({}));
+        node.open.read = true;
+        for (const { what, port, count } of steps) {
+          if (what === 'come') node.come(port, count);
+          else node.leave(port, count);
+          node.pass();
+          expect(node.limit.write + node.limit.read).toBeLessThanOrEqual(node.budget.clients);
+        }
+      }),
+    );
+  });
+
   it('stay with those that have them, and who waits too long is refused by PostgreSQL', () => {
     const node = new OneNode(budgetFor({}));
     node.come('write', 176);
@@ -187,6 +218,20 @@ describe('the places of a node', () => {
       node.pass();
     }
     expect(node.total.write - node.refused).toBeGreaterThan(before + 10);
+  });
+
+  it('are not widened all the time for refusals: PostgreSQL gives no place away while it refuses', () => {
+    const node = new OneNode(budgetFor({}));
+    node.come('write', 10_000);
+    node.passes(2_000 + PATIENCE_MS);
+    let widened = 0;
+    const looks = (8 * TELL_MS) / LOOK_MS;
+    for (let i = 0; i < looks; i++) {
+      node.pass();
+      if (node.limit.write > node.budget.clients) widened += 1;
+    }
+    expect(widened).toBeGreaterThan(looks / 4);
+    expect(widened).toBeLessThan((looks * 3) / 4);
   });
 
   it('count the sessions of a worker that finishes old sessions', () => {

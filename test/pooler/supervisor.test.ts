@@ -63,6 +63,7 @@ describe('a pause', () => {
     supervisor.connected();
     set('pausing', 0, 1);
     set('paused', 0);
+    expect(sent.at(-1)).toEqual({ type: 'state', pause: 'pausing' });
     set('paused', 1);
     set('no', 0, 1);
     const states = sent.map((frame) => (frame.type === 'state' ? frame.pause : ''));

@@ -10,7 +10,7 @@ import { choose, followersOf } from '../../failover/core/facts/candidates';
 import { isTakenForBroken, leaveFirst, oneCopyAtATime } from '../../failover/core/facts/copying';
 import { holdOf } from '../../failover/core/facts/hold';
 import { addEntry, hasStrangeHistory, LEDGER_MAX, rejoinMethod } from '../../failover/core/facts/ledger';
-import { mayReplayLate } from '../../failover/core/facts/reports';
+import { isReportReplica, mayReplayLate } from '../../failover/core/facts/reports';
 import { isProven, withConfig } from '../../failover/core/facts/sync-set';
 import { isMember } from '../../failover/core/facts/view';
 import { mayReturn } from '../../failover/core/facts/watch';
@@ -66,6 +66,9 @@ export const SAFETY = /^(PAUSED|LOST|VANISHED|STALE|FORKED|TERMS|TWO ROUTES|ORDE
 const LIVENESS = /^(NO WAY OUT|NOT (BUILT|HEALED|IDENTICAL))/;
 /** Violation of speed: no leader serves within the time limit of a failover. */
 const LATE = /^NO FAILOVER/;
+
+/** Of every node that the simulator may have. */
+const ADDRESSES = ['10.0.0.20', '10.0.0.21', '10.0.0.22', '10.0.0.23'];
 
 type Method = (...args: never[]) => unknown;
 
@@ -325,7 +328,22 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
     run: { faults: ['cutOff'], seeds: 60 },
     apply: () =>
       around(Haproxy.prototype, 'read', (own: Haproxy['read']) => (addresses) => {
-        own(addresses.length === 0 ? [] : ['10.0.0.20', '10.0.0.21', '10.0.0.22', '10.0.0.23']);
+        own(addresses.length === 0 ? [] : ADDRESSES);
+      }),
+  },
+  'S13, stays': {
+    what: 'readers’ sessions stay on the leader, which serves reads too, when another node leads',
+    run: { faults: ['cutOff'], seeds: 60 },
+    shows: /^PHANTOM/,
+    apply: () =>
+      around(Haproxy.prototype, 'read', (own: Haproxy['read'], haproxy) => (addresses) => {
+        // Alone this is no fault: the slot leads to a node that leads.
+        const { slot } = haproxy.view();
+        const open = slot === null || addresses.includes(slot) ? addresses : [...addresses, slot];
+        own(
+          open,
+          ADDRESSES.filter((address) => !open.includes(address)),
+        );
       }),
   },
   S14: {
@@ -365,6 +383,12 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
     run: { replicas: 2, faults: ['readers'], seeds: 60 },
     shows: /^HELD UP/,
     apply: () => takeOut(mayReplayLate, () => () => true),
+  },
+  'S16, added': {
+    what: 'a report replica is added to the sync configuration like any other standby',
+    run: { replicas: 2, policy: { reportReplicas: 1 }, faults: ['kill'], seeds: 3 },
+    shows: /^REPORT COUNTED/,
+    apply: () => takeOut(isReportReplica, () => () => false),
   },
   S17: {
     what: 'waiting commits are not released when the sync configuration gets smaller',

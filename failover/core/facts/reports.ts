@@ -16,9 +16,9 @@ function reportReplicas(s: Situation, leader: string): string[] {
 }
 
 /** True when the node is a report replica while `leader` leads. */
-export function isReportReplica(s: Situation, node: string, leader = s.leader): boolean {
+export const isReportReplica = seam((s: Situation, node: string, leader = s.leader): boolean => {
   return reportReplicas(s, leader).includes(node);
-}
+});
 
 /** The given nodes without report replicas; all of them when they are all report replicas. */
 export function preferCounted(s: Situation, nodes: readonly string[], leader = s.leader): string[] {
