@@ -96,6 +96,8 @@ export class Bouncer {
     try {
       await this.compare();
       const figures = await this.figures();
+      // Connected beforehand, so that a PAUSE does not have to log in first.
+      if (!this.wanted) await this.pauser.ask('SHOW VERSION');
       this.silentLooks = 0;
       return figures;
     } catch (error) {

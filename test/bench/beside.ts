@@ -84,6 +84,12 @@ function rowsFor(fault: Allowed, [without, with_]: readonly [Side, Side]): strin
   return [row(without, a), row(with_, b), `| ${fault} | difference | | **${difference}** [${low}, ${high}] | | |`];
 }
 
+function stepMedians(fault: Allowed, { runs }: Side): string {
+  const all = runs.filter((run) => run.fault === fault).map(({ steps }) => steps);
+  const names = Object.keys(all[0] ?? {});
+  return names.map((name) => `${name} ${median(all.flatMap((steps) => steps[name] ?? []))}`).join(', ');
+}
+
 function page(args: Arguments, sides: readonly [Side, Side], lost: readonly number[], head: string): string {
   const clients = [
     ...(args['tls-clients'] ? ['clients of the stack "with" encrypt'] : []),
@@ -106,6 +112,10 @@ function page(args: Arguments, sides: readonly [Side, Side], lost: readonly numb
     '| fault | stack | runs | median | worst | all runs |',
     '|---|---|---|---|---|---|',
     ...args.faults.flatMap((fault) => rowsFor(fault, sides)),
+    '',
+    'Medians of the steps that the monitor recorded, ms since it noticed the fault:',
+    '',
+    ...args.faults.flatMap((fault) => sides.map((side) => `- ${fault} ${side.name}: ${stepMedians(fault, side)}`)),
     '',
   ].join('\n');
 }

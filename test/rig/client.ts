@@ -1,4 +1,5 @@
 /** SQL clients that never retry: connections, the meaning of an error, and loops that run until SIGTERM. */
+import { createSecureContext } from 'node:tls';
 import { Client } from 'pg';
 import { messageOf } from '../../failover/contract/errors';
 import type { Stack } from './stack';
@@ -12,6 +13,9 @@ const END_LIMIT_MS = 10_000;
 /** Part of the warning that PostgreSQL sends when a commit returns without being replicated (S7). */
 const NOT_REPLICATED = /synchronous replication/;
 
+/** One for the process: to make it takes Node.js longer than a handshake. */
+const TLS_CONTEXT = createSecureContext();
+
 /** `tls`: the client encrypts, and does not check the certificate. */
 export type Credentials = Pick<Stack, 'host' | 'user' | 'password' | 'database' | 'tls'>;
 
@@ -24,7 +28,7 @@ export interface Connection {
 /** A connection to a published port. */
 export async function connect({ host, user, password, database, tls }: Credentials, port: number): Promise<Connection> {
   const limits = { connectionTimeoutMillis: CONNECT_LIMIT_MS, query_timeout: QUERY_LIMIT_MS };
-  const ssl = tls === true && { rejectUnauthorized: false };
+  const ssl = tls === true && { rejectUnauthorized: false, secureContext: TLS_CONTEXT };
   const client = new Client({ host, port, user, password, database, ssl, ...limits });
   // When an idle connection breaks, the next query fails; the event itself needs no answer.
   client.on('error', () => undefined);
