@@ -164,7 +164,7 @@ function sharedPorts(settings: Partial<Settings>): string[] {
 }
 
 /** The pooler's ports after the first one, named by their roles. */
-function poolPorts({ pooler, poolPort, poolRoles }: Partial<Settings>): [string, number][] {
+export function poolPorts({ pooler, poolPort, poolRoles }: Partial<Settings>): [string, number][] {
   if (pooler !== true || poolPort === undefined || poolRoles === undefined) return [];
   return Object.keys(poolRoles).map((role, i) => [`poolRoles (${role})`, poolPort + 1 + i]);
 }

@@ -11,7 +11,7 @@ import * as pulumi from '@pulumi/pulumi';
 import Docker from 'dockerode';
 import { messageOf } from '../failover/contract/errors';
 import { boundAddresses, IPV6_LOOPBACK, sameAddress } from './addresses';
-import { problemList } from './config';
+import { poolPorts, problemList } from './config';
 import { overlaps } from './config-values';
 import { imagesOf } from './image-args';
 import { IMAGES_FOLDER, imageContext, STACK_LABEL } from './naming';
@@ -216,7 +216,7 @@ export async function portProblems(
         container.published.some((open) => open.port === port && sameAddress(open.address, address)),
     );
   const problems = new Set<string>();
-  for (const [key, port] of Object.entries(topology.ports)) {
+  for (const [key, port] of [...Object.entries(topology.ports), ...poolPorts(topology.settings)]) {
     const addresses = ON_BOTH_LOOPBACKS.includes(key) ? boundAddresses(bindAddress, ipv6Loopback) : [bindAddress];
     for (const address of addresses) {
       if (port === undefined || publishers(false, port, address).length > 0) continue;
@@ -227,8 +227,10 @@ export async function portProblems(
       } else if (found === 'taken') {
         const who = holder ? `container ${holder.name}` : 'a process on this machine';
         const where = address === bindAddress ? '' : ` on ${address}`;
+        // The ports of `poolRoles` are those after poolPort.
+        const option = key in topology.ports ? key : 'poolPort';
         problems.add(
-          `${key}: port ${port}${where} is in use by ${who}; free it or choose another (pulumi config set ${key} …)`,
+          `${key}: port ${port}${where} is in use by ${who}; free it or choose another (pulumi config set ${option} …)`,
         );
         break;
       }

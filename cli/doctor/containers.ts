@@ -3,6 +3,7 @@ import { connect } from 'node:net';
 import { z } from 'zod';
 import { Connected } from '../../scripts/lib/docker';
 import { run } from '../../scripts/lib/exec';
+import { poolPorts } from '../../stack/config';
 import { NAMES, STACK_LABEL } from '../../stack/naming';
 import type { Topology } from '../../stack/topology';
 import { type ContainerFact, DockerState, type NetworkFact, type PortFact } from './facts';
@@ -118,17 +119,20 @@ type WantedPort = Pick<PortFact, 'key' | 'port' | 'owner'> & { address: string }
 /**
  * The host ports of a stack, each with the container that publishes it. HAProxy publishes those without another owner.
  */
-export function portsOf({ ports, haproxy, monitor, prometheus, pgadmin, settings }: Topology): WantedPort[] {
+export function portsOf({ ports, haproxy, monitor, prometheus, pgadmin, pooler, settings }: Topology): WantedPort[] {
   const { bindAddress } = settings;
   const address = bindAddress === '0.0.0.0' ? '127.0.0.1' : bindAddress;
   const owners: Partial<Record<string, string>> = {
     monitorPort: monitor.name,
     prometheusPort: prometheus?.name,
     pgadminPort: pgadmin?.name,
+    poolPort: pooler?.name,
   };
-  return Object.entries(ports).flatMap(([key, port]) =>
+  const named = Object.entries(ports).flatMap(([key, port]) =>
     port === undefined ? [] : [{ key, port, owner: owners[key] ?? haproxy.name, address }],
   );
+  if (pooler === undefined) return named;
+  return [...named, ...poolPorts(settings).map(([key, port]) => ({ key, port, owner: pooler.name, address }))];
 }
 
 async function portFact({ address, ...port }: WantedPort, found: ReadonlyMap<string, Inspected>): Promise<PortFact> {

@@ -412,7 +412,10 @@ describe('what doctor reads', () => {
   });
 
   it('which container publishes which port', () => {
-    const { settings } = checkConfig({ monitoring: 'true', pgadmin: 'true', namePrefix: 'x-' });
+    const verifier = `SCRAM-SHA-256$4096:${'A'.repeat(22)}==$${'B'.repeat(43)}=:${'C'.repeat(43)}=`;
+    const poolRoles = JSON.stringify({ report: verifier });
+    const parts = { monitoring: 'true', pgadmin: 'true', pooler: 'true', poolRoles };
+    const { settings } = checkConfig({ ...parts, namePrefix: 'x-' });
     if (settings === undefined) throw new Error('the config is refused');
     const topology = buildTopology(settings, { project: 'p', stack: 's', projectRoot: '/' });
     expect(Object.fromEntries(portsOf(topology).map(({ key, owner }) => [key, owner]))).toEqual({
@@ -423,6 +426,8 @@ describe('what doctor reads', () => {
       monitorPort: 'x-failover-monitor',
       prometheusPort: 'x-prometheus',
       pgadminPort: 'x-pgadmin',
+      poolPort: 'x-pooler',
+      'poolRoles (report)': 'x-pooler',
     });
   });
 

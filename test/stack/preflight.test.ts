@@ -92,6 +92,18 @@ describe('before a deployment, a port', () => {
     ]);
   });
 
+  it('of the pooler is looked at as well, those of its further roles included', async () => {
+    const verifier = `SCRAM-SHA-256$4096:${'A'.repeat(22)}==$${'B'.repeat(43)}=:${'C'.repeat(43)}=`;
+    const topology = topologyOf({ pooler: 'true', poolRoles: JSON.stringify({ report: verifier }) });
+    const probe = async (port: number) => (port === 6432 || port === 6433 ? ('taken' as const) : undefined);
+    const message = (key: string, port: number) =>
+      `${key}: port ${port} is in use by a process on this machine; free it or choose another (pulumi config set poolPort …)`;
+    expect(await portProblems(topology, EMPTY, probe)).toEqual([
+      message('poolPort', 6432),
+      message('poolRoles (report)', 6433),
+    ]);
+  });
+
   it('that is taken on ::1 alone is named, too, where HAProxy publishes there', async () => {
     const probe = async (port: number, address: string) =>
       port === 5434 && address === '::1' ? ('taken' as const) : undefined;
