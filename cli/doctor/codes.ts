@@ -12,6 +12,7 @@ export const FindingCode = z.enum([
   ...stopped('MONITOR'),
   ...stopped('NODE'),
   ...stopped('BACKEND'),
+  ...stopped('POOLER'),
   ...stopped('PROMETHEUS'),
   ...stopped('PGADMIN'),
   ...(['PORT_TAKEN', 'PORT_NOT_PUBLISHED', 'HAPROXY_SILENT', 'HAPROXY_UNREACHABLE', 'ROUTE_CLOSED'] as const),

@@ -44,19 +44,24 @@ interface Wanted {
   networks: WantedNetwork[];
 }
 
-function wanted({ haproxy, monitor, nodes, backends, prometheus, pgadmin, networks }: Topology): Wanted[] {
+function wanted({ haproxy, monitor, nodes, backends, prometheus, pgadmin, pooler, networks }: Topology): Wanted[] {
   const { inner, front } = networks;
   const at = ({ name, address }: { name: string; address: string }, role: ContainerFact['role']): Wanted => ({
     ...{ name, role, networks: [{ name: inner, address }] },
   });
-  const { networks: onInner } = at(haproxy, 'haproxy');
+  /** On both networks; on the front one the others find it by its alias. */
+  const between = (one: { name: string; address: string }, role: 'haproxy' | 'pooler'): Wanted => {
+    const { networks: onInner } = at(one, role);
+    return { name: one.name, role, networks: [...onInner, { name: front, alias: NAMES[role] }] };
+  };
   return [
-    { ...haproxy, role: 'haproxy', networks: [...onInner, { name: front, alias: NAMES.haproxy }] },
+    between(haproxy, 'haproxy'),
     at(monitor, 'monitor'),
     ...nodes.map((node) => at(node, 'node')),
     ...backends.map(
       ({ name }): Wanted => ({ name, role: 'backend', networks: [{ name: front, alias: NAMES.backend }] }),
     ),
+    ...(pooler === undefined ? [] : [between(pooler, 'pooler')]),
     ...(prometheus === undefined ? [] : [at(prometheus, 'prometheus')]),
     ...(pgadmin === undefined ? [] : [{ name: pgadmin.name, role: 'pgadmin' as const, networks: [{ name: front }] }]),
   ];

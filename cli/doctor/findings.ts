@@ -79,6 +79,7 @@ const CONSEQUENCES = {
   monitor: ': the leader serves on, but no node would take over if it died.',
   node: '.',
   backend: ': fewer backends serve the HTTP API, or none does.',
+  pooler: ': clients of poolPort do not get in, and the backends do not write.',
   prometheus: ': no metrics are collected, and no alert is raised.',
   pgadmin: ': pgAdmin cannot be used.',
 } as const;
@@ -148,6 +149,7 @@ const CONTAINERS = first(containerViews, [
   ...stoppedRows('monitor', 'MONITOR'),
   ...stoppedRows('node', 'NODE'),
   ...stoppedRows('backend', 'BACKEND'),
+  ...stoppedRows('pooler', 'POOLER'),
   ...stoppedRows('prometheus', 'PROMETHEUS'),
   ...stoppedRows('pgadmin', 'PGADMIN'),
   {

@@ -19,9 +19,11 @@ export function whereThingsAre(info: StackInfo, first: string): string {
   const psql = (port: string) => `psql -h ${host} -p ${port} -U ${user} -d ${database}`;
   const dev = info.stack === DEFAULT_STACK;
   const option = optionOf(info);
+  const pooled: [string, string] = ['pooled', psql(value('poolPort', '6432'))];
   const rows: [string, string][] = [
     ['read and write', psql(value('writePort', '5434'))],
     ['read only', psql(value('readPort', '5435'))],
+    ...(value('pooler', 'false') === 'true' ? [pooled] : []),
     ['password', passwordLine(info, option)],
   ];
   const scheme = speaksHttps(value('tls', 'auto'), bind) ? 'https' : 'http';

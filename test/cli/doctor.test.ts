@@ -121,6 +121,7 @@ const STATES = { MISSING: 'missing', PAUSED: 'paused', CRASHING: 'restarting', S
 const CONTAINERS = [
   ...[container('haproxy', 'haproxy'), container('failover-monitor', 'monitor'), container(REPLICA, 'node')],
   ...[container('backend', 'backend'), container('prometheus', 'prometheus'), container('pgadmin', 'pgadmin')],
+  container('pooler', 'pooler'),
 ];
 /** Codes of a keeper's failure that doctor takes over. */
 const FAILURES = FindingCode.extract([
