@@ -5,6 +5,7 @@
  */
 import type { NodeStatus } from '../../failover/contract/api';
 import { type FailureCode, LogCode } from '../../failover/contract/codes';
+import { ARCHIVE_SLOT } from '../../failover/contract/naming';
 import { DEFAULT_STACK } from '../../scripts/lib/stack';
 import { inWords } from '../../scripts/lib/updates';
 import { bytes } from '../render';
@@ -629,7 +630,8 @@ const IDLE_SLOTS = first(
 const KEPT_WAL = first(
   ({ name, database, facts: { containers, slotOf } }: NodeView) =>
     (database?.slots ?? []).map(({ name: slot, keptBytes }) => {
-      const isOwn = containers.some((one) => one.role === 'node' && slotOf(one.name) === slot);
+      const isNodes = containers.some((one) => one.role === 'node' && slotOf(one.name) === slot);
+      const isOwn = isNodes || slot === ARCHIVE_SLOT;
       return { name, slot, isOld: !isOwn && (keptBytes ?? 0) > KEPT_BYTES_MAX, size: bytes(keptBytes ?? 0) };
     }),
   [
@@ -654,7 +656,7 @@ const ARCHIVE = first(
       when: ({ isLate }) => isLate,
       sentence:
         'The archive_command of {name} {what}: write-ahead log stays on its disk until it is archived, and the archive lacks it.',
-      next: 'docker logs --tail 50 {name} has the error of the command. Mend it, or npm run pulumi -- config set --path postgresSettings.archive_mode off, then npm run up.',
+      next: 'docker logs --tail 50 {name} has the error of the command. Mend it. Or turn it off: npm run pulumi -- config set backup false (an archive of your own: config set --path postgresSettings.archive_mode off), then npm run up.',
     }),
   ],
 );

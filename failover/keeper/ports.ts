@@ -5,6 +5,7 @@
  */
 import type { FailureCode } from '../contract/codes';
 import type {
+  ArchiveView,
   KeeperFrame,
   MonitorFrame,
   NodeSettings,
@@ -181,6 +182,37 @@ export interface Source {
   address: string;
 }
 
+/** The lease under which PostgreSQL's archiver hands write-ahead log to the backups' repository. */
+export interface ArchiveLease {
+  term: number;
+  timeline: number;
+  /** End, in {@link Archive.bootMs}. */
+  untilBootMs: number;
+}
+
+/** The gate before the backups' repository, and the repository itself. */
+export interface Archive {
+  /** Time since the machine started, also while it was suspended, ms. */
+  bootMs(): number;
+  /**
+   * Makes the repository ready for this node, and hands the archiver the files of earlier timelines that the former
+   * leader may not have archived. `archivedTo`: up to here they are there; null: not known. May take a while.
+   */
+  prepare(timeline: number, archivedTo: string | null): Promise<void>;
+  /** Opens the gate, or keeps it open. */
+  open(lease: ArchiveLease): void;
+  /** Shuts the gate: files wait until it is opened again. */
+  shut(): void;
+  /** What waits for the archive. Lets write-ahead log go while more waits than `queueBytes`. */
+  look(timeline: number, flushLsn: string, queueBytes: number): Promise<ArchiveQueue>;
+  /** Keeps all write-ahead log from this position on, for a later leadership of this node; null: from now on. */
+  keep(archivedTo: string | null): Promise<void>;
+  /** Keeps none any more. */
+  release(): Promise<void>;
+}
+
+export type ArchiveQueue = Pick<ArchiveView, 'waiting' | 'waitingBytes' | 'archivedTo' | 'gap'>;
+
 /** One PostgreSQL and its data directory. Every call has its own deadline and throws {@link KeeperError} or an Error. */
 export interface Postgres {
   /**
@@ -192,6 +224,8 @@ export interface Postgres {
    * Called every few seconds with the amount of WAL that a copy has still to replay, after {@link Postgres.copyFrom}.
    */
   onProgress?: (text: string) => void;
+  /** Absent: this PostgreSQL has no backups. {@link stop} shuts its gate for good, until the next start. */
+  readonly archive?: Archive;
   observe(): Promise<View>;
 
   /** Creates a new cluster in `data.new`, complete and synced. */

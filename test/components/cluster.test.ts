@@ -32,6 +32,7 @@ const SMALLEST = [
   'Volume failover-monitor-store',
   'Volume haproxy-config',
   'Volume haproxy-sockets',
+  'Volume postgres-backup',
   'Volume postgres-primary-data',
 ];
 const replica = (i: number) => [
@@ -97,6 +98,7 @@ describe('the cluster', () => {
       'readUrl',
       'databasePassword',
       'adminToken',
+      'backupPassphrase',
     ];
     expect((await names({ backend: 'false' })).sort()).toEqual(always.sort());
     const optional = ['apiUrl', 'apiDocsUrl', 'prometheusUrl', 'pgadminUrl', 'pgadminLogin', 'poolUrl'];
@@ -122,7 +124,15 @@ describe('the cluster', () => {
     const tuned = {
       ...{ replicas: '3', hangTimeout: '5s', syncMode: 'asynchronous', onNoReplica: 'block', maxLag: '1GB' },
       ...{ readFallback: 'false', startGrace: '1s', switchback: 'false', switchbackAfter: '1m', holdTimeout: '5s' },
-      ...{ writePort: '6434', bindAddress: '0.0.0.0', databaseName: 'other', databaseUser: 'other', backend: 'false' },
+      ...{
+        backup: 'false',
+        backupQueue: '1GB',
+        writePort: '6434',
+        bindAddress: '0.0.0.0',
+        databaseName: 'other',
+        databaseUser: 'other',
+        backend: 'false',
+      },
     };
     const after = await cluster(tuned, 'other');
     for (const name of ['postgres-primary', 'postgres-replica-1'])

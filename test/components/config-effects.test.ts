@@ -1,6 +1,7 @@
 /** stack/keys.ts says of every key what a change of it does to a running stack: compared with the program's resources. */
 import { describe, expect, it } from 'vitest';
 import { MonitorConfig } from '../../failover/contract/inputs';
+import { withArchive } from '../../failover/keeper/archiving';
 import { KEY_NAMES, KEYS, type KeyName } from '../../stack/keys';
 import { settledProblems } from '../../stack/preflight-data';
 import { find, makeCluster, type Registered, register, topologyOf } from './mocks';
@@ -28,6 +29,7 @@ const OTHER: Record<string, string> = {
   onNoReplica: 'block',
   maxLag: '1GB',
   failoverMode: 'observe',
+  backupQueue: '4GB',
   logFormat: 'json',
   logSize: '20MB',
   notifyWebhook: 'https://example.com/hook',
@@ -75,10 +77,11 @@ function cluster(raw: Record<string, string>): Promise<Registered[]> {
 const idOf = ({ type, name }: Registered): string => `${type.split(':').at(-1)} ${name}`;
 const ROLE = /^Container (postgres-|backend)/;
 
-/** The PostgreSQL settings in the file that the monitor gets: it hands them to the keepers. */
+/** The PostgreSQL settings that the keepers make of what the monitor hands them. */
 function settingsOf(all: readonly Registered[]): string {
   const { uploads } = find(all, 'Container', 'failover-monitor').inputs as { uploads: { content: string }[] };
-  return JSON.stringify(MonitorConfig.parse(JSON.parse(uploads[0]?.content ?? '')).settings.postgresSettings);
+  const { settings } = MonitorConfig.parse(JSON.parse(uploads[0]?.content ?? ''));
+  return JSON.stringify(withArchive({ ...settings, nodes: [] }).postgresSettings);
 }
 
 /** What the difference between two clusters means for a running stack, in the words of the page. */

@@ -1,10 +1,11 @@
 /** Two real nodes whose archive fails or hangs: a copy ends, the lead is handed over, and the old leader follows (S26). */
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { PATHS } from '../../failover/contract/layout';
 import { lsnDistance } from '../../failover/contract/lsn';
 import type { Status } from '../../failover/contract/messages';
 import { slotName } from '../../failover/contract/naming';
 import { waitFor } from '../rig/wait';
-import { docker, NodePair } from './node-containers';
+import { docker, NodePair, removeNode } from './node-containers';
 
 /** PostgreSQL waits for its archiver for as long as this runs, s. */
 const HANGS_S = 300;
@@ -86,4 +87,117 @@ it('hands the lead over without waiting for the archiver, and follows', async ()
   await monitor.done(B, 2, { kind: 'lead', sync: { leader: B, k: 0, members: [] } });
   monitor.order(A, 2, { kind: 'follow', leader: B, method: 'stream' });
   await monitor.until(A, (s) => s.done && s.postgres.streamingFrom === B, 'follows', 30_000);
+});
+
+// From here on the archive is the backups' one. B leads in term 2.
+
+const ARCHIVE_MS = 30_000;
+const LEASE_MS = 2_000;
+const LEASE = `${PATHS.archiveRun}/lease`;
+/** A hand-over waits neither for a file that hangs nor for the archiver. PostgreSQL's own shutdown takes the most of it. */
+const HANDED_OVER_MS = 1_000;
+
+/** The names of the WAL files in the repository, without pgBackRest's checksum. */
+async function pushed(node = B): Promise<string[]> {
+  const list = await docker('exec', node, 'find', PATHS.backupVolume, '-name', '0*-*');
+  return list.split('\n').flatMap((path) => /\/([0-9A-F]{24})-[0-9a-f]{40}(\.zst)?$/.exec(path)?.[1] ?? []);
+}
+/** Writes a file of write-ahead log on this node, and returns its name. */
+async function fillOn(node: string): Promise<string> {
+  const statement = "SELECT pg_walfile_name(pg_logical_emit_message(false, 'filler', 'x'))";
+  const name = await psqlOn(node, statement);
+  await psqlOn(node, 'SELECT pg_switch_wal()');
+  return name;
+}
+const arrives = (name: string, node = B) =>
+  waitFor(`${name} arrives`, ARCHIVE_MS, async () => (await pushed(node)).includes(name));
+const has = (node: string, path: string) =>
+  docker('exec', node, 'sh', '-c', `! test -e ${path} || echo yes`).then((t) => t === 'yes');
+const asksFor = (name: string) =>
+  waitFor(
+    'the gate is asked',
+    20_000,
+    async () =>
+      (await docker('top', B, '-eo', 'pid,args')).includes(`${name}"`) ||
+      (await docker('top', B, '-eo', 'pid,args')).includes(`${name} ${name}`),
+  );
+const mayArchive = (node: string, term: number) => {
+  monitor.archivist = { node, term };
+  return monitor.until(node, (s) => s.archive?.open === true, 'has the lease', 20_000);
+};
+
+it('hands nothing to the repository before the monitor says so, and then all', async () => {
+  const backup = { leaseMs: LEASE_MS, queueBytes: 1e9 };
+  monitor.settle({ ...pair.settings, postgresSettings: { archive_mode: 'on' }, backup });
+  await waitFor('the archive is the backups’', 20_000, async () => {
+    return (await psqlOn(B, 'SHOW archive_command')).includes('archive-wal');
+  });
+  const before = await fillOn(B);
+  await asksFor(before);
+  expect(await pushed()).toEqual([]);
+  await mayArchive(B, 2);
+  await arrives(before);
+  await arrives(await fillOn(B));
+  const config = await docker('exec', B, 'cat', `${PATHS.archiveRun}/pgbackrest.conf`);
+  expect(await docker('exec', B, 'stat', '-c', '%a', `${PATHS.archiveRun}/pgbackrest.conf`)).toBe('600');
+  expect(await docker('logs', B)).not.toContain(/cipher-pass=(\S+)/.exec(config)?.[1] ?? 'cipher');
+});
+
+it('hands on nothing of a standby, nor of a leader whose lease was taken', async () => {
+  monitor.archivist = { node: A, term: 2 };
+  await waitFor('the gate of B is shut', 10_000, async () => !(await has(B, LEASE)));
+  const name = await fillOn(B);
+  await asksFor(name);
+  expect(await has(A, LEASE)).toBe(false);
+  expect(await pushed()).not.toContain(name);
+  await mayArchive(B, 2);
+  await arrives(name);
+});
+
+it('hands on nothing of a leader that was paused for longer than its lease, although old pings reach it', async () => {
+  await docker('pause', B);
+  const view = monitor.view(B);
+  const [answered, fromMs] = [view.answered ?? 0, performance.now()];
+  // These pings wait in its socket, and say that it may archive.
+  await waitFor('the lease is over', 10_000, async () => performance.now() - fromMs > LEASE_MS);
+  monitor.archivist = null;
+  await docker('unpause', B);
+  const name = await fillOn(B);
+  await asksFor(name);
+  await waitFor('it has read them', 10_000, async () => (view.answered ?? 0) > answered + LEASE_MS / 100);
+  expect(await pushed()).not.toContain(name);
+  await mayArchive(B, 2);
+  await arrives(name);
+});
+
+it('hands the lead over at once while the repository hangs, and the next leader hands on the rest', async () => {
+  const info = (await docker('exec', B, 'find', PATHS.backupVolume, '-name', 'archive.info')).trim();
+  // Opening a pipe that no process writes to waits.
+  await docker('exec', B, 'sh', '-c', `mv ${info} ${info}.aside && mkfifo ${info}`);
+  await docker('exec', B, 'sh', '-c', `mv ${info}.copy ${info}.copy.aside && mkfifo ${info}.copy`);
+  const name = await fillOn(B);
+  await waitFor('pgBackRest hangs', 20_000, async () => {
+    return /^\s*\d+\s+pgbackrest .* archive-push/m.test(await docker('top', B, '-eo', 'pid,args'));
+  });
+  const fromMs = performance.now();
+  monitor.order(B, 2, { kind: 'stop' });
+  const stopped = await monitor.until(B, (s) => s.postgres.state === 'stopped', 'stopped', STOPPED_LIMIT_MS);
+  const tookMs = Math.round(performance.now() - fromMs);
+  console.log(`stopped while the repository hangs: ${tookMs} ms, ${monitor.view(B).notes.at(-1)}`);
+  expect(tookMs).toBeLessThan(HANDED_OVER_MS);
+  const shutdown = stopped.postgres.lsn;
+  if (shutdown === null) throw new Error('the stopped leader has no position');
+  await monitor.until(A, ({ postgres: { lsn } }) => lsn !== null && lsnDistance(shutdown, lsn) > 0, 'level', 10_000);
+  // The old leader is gone with its disk.
+  await removeNode(B);
+  await docker('exec', A, 'sh', '-c', `mv ${info}.aside ${info}; mv ${info}.copy.aside ${info}.copy`);
+  await monitor.done(A, 3, { kind: 'lead', sync: { leader: A, k: 0, members: [] } });
+  await mayArchive(A, 3);
+  await arrives(name, A);
+  await arrives(await fillOn(A), A);
+  const files = (await pushed(A)).sort();
+  const numbers = files.map(
+    (file) => Number.parseInt(file.slice(8, 16), 16) * 4_096 + Number.parseInt(file.slice(16), 16),
+  );
+  expect(numbers.filter((number, at) => at > 0 && number - (numbers[at - 1] ?? 0) > 1)).toEqual([]);
 });

@@ -59,6 +59,8 @@ describe('the config', () => {
         switchbackAfterMs: 30_000,
         switchbackLimitMs: 600_000,
         rebuildInPlace: false,
+        backup: true,
+        backupQueueBytes: 2 * 1024 ** 3,
         failoverMode: 'automatic',
         logFormat: 'text',
         logSizeBytes: 10 * 1024 * 1024,
@@ -121,6 +123,8 @@ describe('a refused value', () => {
     ['switchbackLimit', ['999ms', '61m', '30']],
     ['rebuildInPlace', ['yes', '']],
     ['failoverMode', ['off', 'manual', '']],
+    ['backup', ['yes', '']],
+    ['backupQueue', ['1MB', '2TB', '2', '']],
     ['logFormat', ['xml', '']],
     ['logSize', ['99kB', '2GB', '10']],
     ['notifyWebhook', ['ftp://a/b', 'example.com/hook', 'file:///etc/passwd']],
@@ -141,7 +145,15 @@ describe('a refused value', () => {
   });
 
   it('has a test for every key', () => {
-    expect(Object.keys(keys)).toHaveLength(50);
+    expect(Object.keys(keys)).toHaveLength(52);
+  });
+
+  it.each(['archive_command', 'archive_library', 'archive_mode'])('is %s while backups use the archive', (name) => {
+    const postgresSettings = JSON.stringify({ [name]: 'on' });
+    expect(problemsOf({ postgresSettings })).toEqual([
+      `postgresSettings.${name}: "on" is refused while backup is true; backups use PostgreSQL's one archive; leave it out, or set backup false`,
+    ]);
+    expect(problemsOf({ postgresSettings, backup: 'false' })).toEqual([]);
   });
 
   it('of the password is never shown', () => {
