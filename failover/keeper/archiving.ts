@@ -56,6 +56,8 @@ export class Archiving {
   private queue: ArchiveQueue = { waiting: 0, waitingBytes: 0, archivedTo: null };
   private lookAtMs = Number.NEGATIVE_INFINITY;
   private keepAtMs = Number.NEGATIVE_INFINITY;
+  /** The last message about the slot or the queue; null: they are in order. */
+  private said: string | null = null;
   /** The slot was dropped, because there are no backups. */
   private released = false;
 
@@ -125,8 +127,9 @@ export class Archiving {
         if (wanted) await archive.keep(this.queue.archivedTo ?? this.archivedTo);
         else await archive.release();
         this.released = !wanted;
+        this.said = null;
       },
-      (error) => host.note('warn', 'ARCHIVE_PROBLEM', `the slot of the archive: ${messageOf(error)}`),
+      (error) => this.say(`the replication slot of the archive: ${messageOf(error)}`),
     );
   }
 
@@ -163,6 +166,12 @@ export class Archiving {
     return false;
   }
 
+  /** Notes a message once. */
+  private say(message: string): void {
+    if (message !== this.said) this.host.note('warn', 'ARCHIVE_PROBLEM', message);
+    this.said = message;
+  }
+
   private failed(message: string): void {
     const { problem, clock, host } = this;
     if (problem?.message !== message) host.note('warn', 'ARCHIVE_PROBLEM', message);
@@ -186,8 +195,7 @@ export class Archiving {
         }
         this.queue = queue;
       },
-      (error) =>
-        this.host.note('warn', 'ARCHIVE_PROBLEM', `the queue of the archive is not known: ${messageOf(error)}`),
+      (error) => this.say(`the queue of the archive is not known: ${messageOf(error)}`),
       () => {
         if (this.prepared === prepared) this.lookAtMs = this.clock.nowMs() + LOOK_MS;
       },

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { PATHS } from '../../failover/contract/layout';
 import { lsnDistance } from '../../failover/contract/lsn';
 import type { Status } from '../../failover/contract/messages';
-import { slotName } from '../../failover/contract/naming';
+import { ARCHIVE_SLOT, slotName } from '../../failover/contract/naming';
 import { waitFor } from '../rig/wait';
 import { docker, NodePair, removeNode } from './node-containers';
 
@@ -138,6 +138,13 @@ it('hands nothing to the repository before the monitor says so, and then all', a
   await mayArchive(B, 2);
   await arrives(before);
   await arrives(await fillOn(B));
+  const archivedTo = () => monitor.view(B).status?.archive?.archivedTo ?? '0/0';
+  for (const node of [A, B]) {
+    await waitFor(`${node} keeps what is not archived, and no more`, 30_000, async () => {
+      const text = `SELECT restart_lsn FROM pg_replication_slots WHERE slot_name = '${ARCHIVE_SLOT}'`;
+      return (await psqlOn(node, text)) === archivedTo();
+    });
+  }
   const config = await docker('exec', B, 'cat', `${PATHS.archiveRun}/pgbackrest.conf`);
   expect(await docker('exec', B, 'stat', '-c', '%a', `${PATHS.archiveRun}/pgbackrest.conf`)).toBe('600');
   expect(await docker('logs', B)).not.toContain(/cipher-pass=(\S+)/.exec(config)?.[1] ?? 'cipher');

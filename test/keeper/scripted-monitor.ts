@@ -27,7 +27,7 @@ export interface NodeView {
 export class ScriptedMonitor {
   readonly nodes = new Map<string, NodeView>();
   /** The node that may archive, and what the pings say of the repository. */
-  archivist: { node: string; term: number; archivedTo?: string } | null = null;
+  archivist: { node: string; term: number } | null = null;
   private readonly server: Server;
   private readonly waiting = new Set<() => void>();
   private seq = 0;
@@ -48,7 +48,8 @@ export class ScriptedMonitor {
   private pingOf(node: string, { answered }: NodeView): MonitorFrame {
     const { archivist: by, pings: n } = this;
     const archive = by?.node === node && answered !== null ? { archive: { term: by.term, heard: answered } } : {};
-    return { type: 'ping', n, ...archive, ...(by?.archivedTo !== undefined && { archivedTo: by.archivedTo }) };
+    const archivedTo = by === null ? undefined : (this.view(by.node).status?.archive?.archivedTo ?? undefined);
+    return { type: 'ping', n, ...archive, ...(archivedTo !== undefined && { archivedTo }) };
   }
 
   listen(host: string, port: number): Promise<void> {
