@@ -17,7 +17,7 @@ import { keepFrom, releaseWal } from './archive-slot';
 import { readControlFile, readHistory } from './look';
 import { type OwnSessions, SOCKETS } from './own-sessions';
 import type { Place } from './place';
-import { commandLine, run, signalProcess } from './processes';
+import { commandLine, isArchiver, run, serverProcesses, signalProcess } from './processes';
 import { type Stretch, segmentFile, segmentStart } from './timelines';
 
 /** Limit for making the repository's stanza ready, ms. */
@@ -61,7 +61,12 @@ export function renderPgbackrestConf(place: Pick<Place, 'data' | 'port' | 'clust
     'pg1-database': 'postgres',
   };
   const lines = (section: Record<string, string>) => Object.entries(section).map(([name, value]) => `${name}=${value}`);
-  return [`[global]`, ...lines(values), '', `[${stanza}]`, ...lines(database), ''].join('\n');
+  // After a change of leader a file may be there already; pgBackRest compares it and warns.
+  const push = { 'log-level-stderr': 'error' };
+  const sections = { global: values, 'global:archive-push': push, [stanza]: database };
+  return Object.entries(sections)
+    .map(([name, section]) => [`[${name}]`, ...lines(section), ''].join('\n'))
+    .join('\n');
 }
 
 /** Text of the lease. For each earlier timeline it names the first file that is not wholly of the leader's history. */
@@ -100,6 +105,8 @@ export function missed(
 export class NodeArchive implements Archive {
   private history: readonly Stretch[] = [];
   private segmentBytes = 1n;
+  /** PostgreSQL's archive is the one of the backups, and not a person's. */
+  isOurs = false;
 
   constructor(
     private readonly place: Place,
@@ -134,8 +141,14 @@ export class NodeArchive implements Archive {
     this.shut();
   }
 
-  /** Ends a push that is under way, because the repository may hang. */
-  async endPush(): Promise<void> {
+  /**
+   * Ends the archiver's work during a shutdown. An archiver that got SIGTERM begins no further file, and ends as soon as
+   * all else has (PostgreSQL's pgarch.c). A push under way is killed, because the repository may hang.
+   */
+  async endArchiver(): Promise<void> {
+    if (!this.isOurs) return;
+    const { node } = this.place;
+    for (const { pid, title } of await serverProcesses()) if (isArchiver(title, node)) signalProcess(pid, 'SIGTERM');
     for (const entry of await readdir('/proc')) {
       const pid = Number(entry);
       if (Number.isInteger(pid) && PUSH.test((await commandLine(pid)) ?? '')) signalProcess(pid, 'SIGKILL');

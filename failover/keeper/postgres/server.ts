@@ -122,6 +122,7 @@ export class Server implements Postgres {
     const { run } = this;
     if (run !== null) run.observer.upstream = config.upstream;
     this.sessions.application = config.settings.databaseName;
+    this.archive.isOurs = config.settings.backup !== undefined;
     if (!(await this.files.write(config, run?.postmaster.blind === true))) return false;
     this.warnOfCertificate();
     this.run?.postmaster.signal('SIGHUP');
@@ -142,6 +143,7 @@ export class Server implements Postgres {
     const cleanLeader = view.control.clean && view.control.checkpointLsn !== null;
     warning.text = null;
     this.archive.begin();
+    this.archive.isOurs = config.settings.backup !== undefined;
     sessions.begin(config.settings.databaseName);
     await roles.begin(config.settings.databaseUser);
     const blind = await files.writeForStart(config, floors, leads && cleanLeader, (words) => {
@@ -207,7 +209,7 @@ export class Server implements Postgres {
     this.archive.close();
     const stopped = run.postmaster.stop();
     // Only now: PostgreSQL would start another archiver.
-    inBackground(() => this.archive.endPush());
+    inBackground(() => this.archive.endArchiver());
     await stopped;
   }
 
