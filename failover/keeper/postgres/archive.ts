@@ -17,7 +17,7 @@ import { keepFrom, releaseWal } from './archive-slot';
 import { readControlFile, readHistory } from './look';
 import { type OwnSessions, SOCKETS } from './own-sessions';
 import type { Place } from './place';
-import { commandLine, isArchiver, run, serverProcesses, signalProcess } from './processes';
+import { commandLine, isArchiver, run, signalProcess } from './processes';
 import { type Stretch, segmentFile, segmentStart } from './timelines';
 
 /** Limit for making the repository's stanza ready, ms. */
@@ -147,11 +147,13 @@ export class NodeArchive implements Archive {
    */
   async endArchiver(): Promise<void> {
     if (!this.isOurs) return;
-    const { node } = this.place;
-    for (const { pid, title } of await serverProcesses()) if (isArchiver(title, node)) signalProcess(pid, 'SIGTERM');
+    // One pass over all processes, because the shutdown needs the processor.
     for (const entry of await readdir('/proc')) {
       const pid = Number(entry);
-      if (Number.isInteger(pid) && PUSH.test((await commandLine(pid)) ?? '')) signalProcess(pid, 'SIGKILL');
+      const title = Number.isInteger(pid) ? await commandLine(pid) : null;
+      if (title === null) continue;
+      if (isArchiver(title, this.place.node)) signalProcess(pid, 'SIGTERM');
+      else if (PUSH.test(title)) signalProcess(pid, 'SIGKILL');
     }
   }
 
