@@ -7,11 +7,9 @@
 import { inBackground, messageOf } from '../contract/errors';
 import type { ArchiveView, BackupSettings, MonitorFrame, NodeSettings } from '../contract/messages';
 import type { Leadership } from './leadership';
-import type { Archive, ArchiveQueue, Clock, View } from './ports';
+import { ARCHIVE_SETTINGS, type Archive, type ArchiveQueue, type Clock, type View } from './ports';
 import type { NoteLevel } from './pursuit-host';
 
-/** `archive_command` of a node with backups. */
-export const ARCHIVE_COMMAND = '/usr/local/bin/archive-wal "%p" "%f"';
 /** Interval between two looks at what waits, ms. */
 const LOOK_MS = 5_000;
 /** Rest before a repository that is not ready is prepared again, ms. It doubles each time. */
@@ -38,9 +36,9 @@ export interface ArchivingHost {
 /** The settings as PostgreSQL gets them: with backups, the archive belongs to the failover. */
 export function withArchive(settings: NodeSettings): NodeSettings {
   if (settings.backup === undefined) return settings;
-  const { postgresSettings } = settings;
-  const owned = { archive_mode: 'on', archive_command: ARCHIVE_COMMAND };
-  return { ...settings, postgresSettings: { archive_timeout: '60s', ...postgresSettings, ...owned } };
+  const given = settings.postgresSettings.archive_timeout;
+  const timeout: Record<string, string> = given === undefined ? {} : { archive_timeout: given };
+  return { ...settings, postgresSettings: { ...settings.postgresSettings, ...ARCHIVE_SETTINGS, ...timeout } };
 }
 
 export class Archiving {

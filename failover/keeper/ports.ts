@@ -211,6 +211,13 @@ export interface Archive {
   release(): Promise<void>;
 }
 
+/** What a node with backups has in PostgreSQL's settings; `archive_timeout` may be a person's. */
+export const ARCHIVE_SETTINGS: Readonly<Record<string, string>> = {
+  archive_mode: 'on',
+  archive_command: '/usr/local/bin/archive-wal "%p" "%f"',
+  archive_timeout: '60s',
+};
+
 export type ArchiveQueue = Pick<ArchiveView, 'waiting' | 'waitingBytes' | 'archivedTo' | 'gap'>;
 
 /** One PostgreSQL and its data directory. Every call has its own deadline and throws {@link KeeperError} or an Error. */
