@@ -42,7 +42,7 @@ export function checkConfig(raw: Readonly<Record<string, string>>): CheckedConfi
     else problems.push(...result.error.issues.map((issue) => problemOf(name, value, issue)));
   }
   problems.push(...sharedPorts(settings), ...networksOnLoopback(settings), ...tooManyReports(settings));
-  problems.push(...halfPair(settings), ...poolProblems(settings), ...ownArchive(settings));
+  problems.push(...halfPair(settings), ...poolProblems(settings));
   if (problems.length > 0) return { settings: undefined, problems };
   return { settings: Object.freeze(settings) as Settings, problems: [] };
 }
@@ -147,19 +147,6 @@ function halfPair({ tlsCertificate, tlsKey }: Partial<Settings>): string[] {
   if (tlsCertificate === undefined || tlsKey === undefined || (tlsCertificate === '') === (tlsKey === '')) return [];
   const [given, missing] = tlsKey === '' ? ['tlsCertificate', 'tlsKey'] : ['tlsKey', 'tlsCertificate'];
   return [`${missing}: "" is refused; must name a file too, because ${given} does`];
-}
-
-/** Backups use PostgreSQL's one archive. Refused values are missing in the settings. */
-function ownArchive({ backup, postgresSettings = {} }: Partial<Settings>): string[] {
-  if (backup !== true) return [];
-  const given = ['archive_command', 'archive_library', 'archive_mode'].filter((name) =>
-    Object.hasOwn(postgresSettings, name),
-  );
-  return given.map(
-    (name) =>
-      `postgresSettings.${name}: ${JSON.stringify(postgresSettings[name])} is refused while backup is true; backups use ` +
-      "PostgreSQL's one archive; leave it out, or set backup false",
-  );
 }
 
 /** Two services cannot share a host port. Refused values are missing in the settings. */

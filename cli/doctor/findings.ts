@@ -656,7 +656,7 @@ const ARCHIVE = first(
       when: ({ isLate }) => isLate,
       sentence:
         'The archive_command of {name} {what}: write-ahead log stays on its disk until it is archived, and the archive lacks it.',
-      next: 'docker logs --tail 50 {name} has the error of the command. Mend it. Or turn it off: npm run pulumi -- config set backup false (an archive of your own: config set --path postgresSettings.archive_mode off), then npm run up.',
+      next: 'docker logs --tail 50 {name} has the error of the command. Mend it, or npm run pulumi -- config set --path postgresSettings.archive_mode off, then npm run up.',
     }),
   ],
 );

@@ -160,8 +160,9 @@ export const NOTE_CODES = {
     'A node that is being promoted applies the write-ahead log that it has; the line says how much is left.',
   MENDED: 'Something that the failover needs inside the database was removed or changed, and was made again.',
   SLOT_DROPPED: 'The replication slot of a node that is not declared any more was dropped.',
-  ARCHIVE_PROBLEM: 'The leader does not archive for backups, because the repository is not ready; it tries again.',
-  ARCHIVE_GAP: 'The archive took nothing for so long that write-ahead log was let go: backups have a gap there.',
+  ARCHIVE_PROBLEM:
+    'The repository of the backups takes no write-ahead log, for the reason that follows; it is tried again.',
+  ARCHIVE_GAP: 'Write-ahead log is in no backup: the archive took nothing for too long, or the files were lost.',
   CHECKPOINT_FAILED: 'The checkpoint before a switchover or a stop, or after a promotion, failed.',
   POSTGRES_STOPPED: 'PostgreSQL of a leader shut down as it was told to; the line has how long it took.',
   POSTGRES_WARNING: 'A warning for people about this PostgreSQL.',

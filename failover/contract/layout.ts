@@ -8,7 +8,7 @@ export const PATHS = {
   nodeVolume: '/var/lib/postgresql',
   /** Volume of the backups' repository, the same one in every PostgreSQL node. */
   backupVolume: '/var/lib/postgres-backup',
-  /** Folder in memory with the lease of the archive and pgBackRest's config; images/postgres/archive-wal reads it. */
+  /** Folder in memory with pgBackRest's config, which holds the passphrase, and its locks. */
   archiveRun: '/dev/shm/postgres-archive',
   /** Volume of the monitor: the store. */
   monitorVolume: '/var/lib/postgres-failover',

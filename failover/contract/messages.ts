@@ -165,7 +165,7 @@ export type TlsSettings = z.infer<typeof TlsSettings>;
 export const BackupSettings = z.object({
   /** Length of the lease of the node that archives, ms: at most the time after which a leader counts as hung. */
   leaseMs: z.number().int().min(500),
-  /** Write-ahead log that may wait for the archive, bytes. Beyond it, it is let go, and a gap is recorded. */
+  /** Write-ahead log that may wait while the archive takes nothing, bytes. Beyond it, it is let go: a gap is recorded. */
   queueBytes: z.number().int().min(0),
 });
 export type BackupSettings = z.infer<typeof BackupSettings>;
@@ -277,9 +277,11 @@ export const ArchiveView = z.object({
   waitingBytes: z.number().min(0),
   /** Up to here all write-ahead log of this leader's history is in the repository, or in the gap. Null: not known. */
   archivedTo: Lsn.nullable(),
-  /** First and last file that was let go because the queue was too long; absent: there is no gap. */
+  /** Timeline of the leader that `archivedTo` is about; absent: not known. */
+  timeline: z.number().int().optional(),
+  /** First and last file that is in no backup: it was let go or was not there any more; absent: there is no gap. */
   gap: z.object({ from: SegmentName, to: SegmentName }).optional(),
-  /** Why the repository is not ready; absent: it is. */
+  /** Why the archive takes nothing; absent: it does. */
   problem: z.string().max(1_000).optional(),
 });
 export type ArchiveView = z.infer<typeof ArchiveView>;
@@ -459,8 +461,9 @@ export const MonitorFrame = z.discriminatedUnion('type', [
      * ping gives no time.
      */
     archive: z.object({ term: z.number().int(), heard: z.number().int() }).optional(),
-    /** `archivedTo` of the node that archives, or archived last. */
+    /** `archivedTo` and `timeline` of the node that archives, or archived last. */
     archivedTo: Lsn.optional(),
+    archivedTimeline: z.number().int().optional(),
   }),
 ]);
 export type MonitorFrame = z.infer<typeof MonitorFrame>;

@@ -1,5 +1,5 @@
 /**
- * Holds the lease under which this node's PostgreSQL archives its write-ahead log. The monitor renews it with its pings,
+ * Hands the leader's write-ahead log to the backups' repository, under a lease that the monitor renews with its pings,
  * for the opened leader alone. The lease is counted from the moment at which this keeper sent the answer that the ping
  * names, on a clock that goes on while the container is paused: so neither a ping that waited in a buffer nor a leader
  * that was asleep has time left.
@@ -7,16 +7,18 @@
 import { inBackground, messageOf } from '../contract/errors';
 import type { ArchiveView, BackupSettings, MonitorFrame, NodeSettings } from '../contract/messages';
 import type { Leadership } from './leadership';
-import { ARCHIVE_SETTINGS, type Archive, type ArchiveQueue, type Clock, type View } from './ports';
+import type { Archive, Archived, Clock, View } from './ports';
 import type { NoteLevel } from './pursuit-host';
 
-/** Interval between two looks at what waits, ms. */
+/** Interval between two looks at the slot and at a queue that grows, ms. */
 const LOOK_MS = 5_000;
-/** Rest before a repository that is not ready is prepared again, ms. It doubles each time. */
+/** Rest after the archive took nothing, ms. It doubles each time. */
 const RETRY_MS = 1_000;
 const RETRY_MAX_MS = 60_000;
-/** A lease is written again when this part of it has passed. */
-const RENEW_AFTER = 4;
+/** Interval at which the lease is looked at while pgBackRest is at work, ms. */
+const GUARD_MS = 50;
+/** What is older than this is in the repository, ms: a file that is not full by then is finished. */
+const SWITCH_MS = 60_000;
 /** Most answers that are remembered; the monitor sends ten pings a second. */
 const ANSWERS_MAX = 64;
 
@@ -28,31 +30,35 @@ export interface ArchivingHost {
   readonly view: View;
   /** PostgreSQL runs as its order asks. */
   readonly settled: boolean;
-  /** The leadership that the present order gave; null: none. */
+  /** The leadership that the present order gave; null: none, or this node is about to end it. */
   leadership(): Leadership | null;
   note(level: NoteLevel, code: 'ARCHIVE_PROBLEM' | 'ARCHIVE_GAP', message: string): void;
 }
 
-/** The settings as PostgreSQL gets them: with backups, the archive belongs to the failover. */
-export function withArchive(settings: NodeSettings): NodeSettings {
-  if (settings.backup === undefined) return settings;
-  const given = settings.postgresSettings.archive_timeout;
-  const timeout: Record<string, string> = given === undefined ? {} : { archive_timeout: given };
-  return { ...settings, postgresSettings: { ...settings.postgresSettings, ...ARCHIVE_SETTINGS, ...timeout } };
+/** The archiving of one leadership. */
+interface Tour {
+  readonly leadership: Leadership;
+  readonly timeline: number;
+  /** The repository is ready, and it is known where to go on. */
+  ready: boolean;
+  /** A step is under way. */
+  busy: boolean;
+  /** The file that is being written, and since when it is known. */
+  present: { at: string | null; sinceMs: number };
+  /** Last file of the gap that was noted. */
+  gapTo: string | undefined;
 }
 
 export class Archiving {
-  /** Up to here the repository has all, as the monitor said last; null: not known. */
-  private archivedTo: string | null = null;
+  /** What the repository has, as the monitor said last, or as this node left it; null: not known. */
+  private archived: Archived | null = null;
   /** When the answers to the last pings were sent, boot time, ms. */
   private readonly answers = new Map<number, number>();
-  /** End of the lease that was written, boot time, ms. */
+  /** End of the lease, boot time, ms. */
   private untilMs = Number.NEGATIVE_INFINITY;
-  /** The leadership for which the repository is ready, or is being made ready. */
-  private prepared: { leadership: Leadership; ready: boolean } | null = null;
+  private tour: Tour | null = null;
   private problem: { message: string; restMs: number; untilMs: number } | null = null;
-  private queue: ArchiveQueue = { waiting: 0, waitingBytes: 0, archivedTo: null };
-  private lookAtMs = Number.NEGATIVE_INFINITY;
+  private relieveAtMs = Number.NEGATIVE_INFINITY;
   private keepAtMs = Number.NEGATIVE_INFINITY;
   /** The last message about the slot or the queue; null: they are in order. */
   private said: string | null = null;
@@ -67,16 +73,22 @@ export class Archiving {
 
   /** For the status; undefined: this node does not archive. */
   get view(): ArchiveView | undefined {
-    const { problem, prepared, queue } = this;
-    if (prepared === null && problem === null) return undefined;
-    const open = this.untilMs > this.archive.bootMs();
-    return { open, ...queue, ...(problem && { problem: problem.message }) };
+    const { tour, problem, archive } = this;
+    if (tour === null) return undefined;
+    const open = this.untilMs > archive.bootMs();
+    return { open, ...archive.look(this.flushLsn), ...(problem && { problem: problem.message }) };
+  }
+
+  private get flushLsn(): string {
+    return this.host.view.sql?.flushLsn ?? '0/0';
   }
 
   /** Takes a ping, right before it is answered. */
-  pinged({ n, archive, archivedTo }: Ping): void {
+  pinged({ n, archive, archivedTo, archivedTimeline }: Ping): void {
     const backup = this.host.settings?.backup;
-    this.archivedTo = archivedTo ?? this.archivedTo;
+    if (archivedTo !== undefined && archivedTimeline !== undefined) {
+      this.archived = { lsn: archivedTo, timeline: archivedTimeline };
+    }
     this.keepWal(backup !== undefined);
     if (backup === undefined) {
       this.end();
@@ -96,78 +108,92 @@ export class Archiving {
 
   private renew({ term, heard }: NonNullable<Ping['archive']>, { leaseMs, queueBytes }: BackupSettings): void {
     const leadership = this.host.leadership();
-    const { sql } = this.host.view;
-    if (leadership === null || leadership.term !== term || sql === null || sql.timeline === null) {
+    const timeline = this.host.view.sql?.timeline ?? null;
+    if (leadership === null || leadership.term !== term || timeline === null) {
       this.end();
       return;
     }
-    const sentMs = this.answers.get(heard);
-    if (sentMs === undefined || !this.isReady(leadership, sql.timeline)) return;
-    const untilBootMs = sentMs + leaseMs;
-    if (untilBootMs <= this.archive.bootMs()) return;
-    if (untilBootMs - this.untilMs >= leaseMs / RENEW_AFTER) {
-      this.archive.open({ term, timeline: sql.timeline, untilBootMs });
-      this.untilMs = untilBootMs;
-    }
-    if (sql.flushLsn !== null) this.look(sql.timeline, sql.flushLsn, queueBytes);
+    if (this.tour?.leadership !== leadership || this.tour.timeline !== timeline) this.end();
+    const sentMs = this.answers.get(heard) ?? Number.NEGATIVE_INFINITY;
+    this.untilMs = Math.max(this.untilMs, sentMs + leaseMs);
+    // A new leader's clients have the machine to themselves for a while.
+    if (!leadership.calm || this.untilMs <= this.archive.bootMs()) return;
+    const present = { at: null, sinceMs: 0 };
+    this.tour ??= { leadership, timeline, ready: false, busy: false, present, gapTo: undefined };
+    this.relieve(this.tour, queueBytes);
+    this.work(this.tour);
   }
 
-  /** Every node keeps what the repository does not have, because it may be the next leader. */
-  private keepWal(wanted: boolean): void {
-    const { clock, archive, host } = this;
-    const leadership = host.leadership();
-    const isBusy = !host.settled || host.view.sql === null || leadership?.calm === false;
-    if (clock.nowMs() < this.keepAtMs || isBusy) return;
-    if (!wanted && this.released) return;
-    this.keepAtMs = clock.nowMs() + LOOK_MS;
-    inBackground(
-      async () => {
-        if (wanted) await archive.keep(this.queue.archivedTo ?? this.archivedTo);
-        else await archive.release();
-        this.released = !wanted;
-        this.said = null;
-      },
-      (error) => this.say(`the replication slot of the archive: ${messageOf(error)}`),
-    );
+  /** This leadership goes on, and its lease runs. */
+  private holds(tour: Tour): boolean {
+    const isPresent = this.tour === tour && this.host.leadership() === tour.leadership;
+    return isPresent && this.untilMs > this.archive.bootMs();
   }
 
   /** This node does not archive, or not any more. */
   private end(): void {
-    if (this.prepared === null && this.problem === null) return;
-    this.archive.shut();
+    const { tour } = this;
     this.untilMs = Number.NEGATIVE_INFINITY;
-    this.prepared = null;
+    if (tour === null) return;
+    this.archive.shut();
+    const { archivedTo } = this.archive.look(this.flushLsn);
+    if (tour.ready && archivedTo !== null) this.archived = { lsn: archivedTo, timeline: tour.timeline };
+    this.tour = null;
     this.problem = null;
-    this.queue = { waiting: 0, waitingBytes: 0, archivedTo: null };
-    this.lookAtMs = Number.NEGATIVE_INFINITY;
   }
 
-  /** Makes the repository ready in the background, once a new leader's clients have the machine no longer to themselves. */
-  private isReady(leadership: Leadership, timeline: number): boolean {
-    const { prepared, problem, clock } = this;
-    if (prepared?.leadership === leadership) return prepared.ready;
-    if (!leadership.calm || clock.nowMs() < (problem?.untilMs ?? 0)) return false;
-    const begun = { leadership, ready: false };
-    this.prepared = begun;
+  /** Hands over what is finished, in the background. */
+  private work(tour: Tour): void {
+    if (tour.busy || this.clock.nowMs() < (this.problem?.untilMs ?? Number.NEGATIVE_INFINITY)) return;
+    tour.busy = true;
+    const done = new AbortController();
     inBackground(
-      async () => {
-        await this.archive.prepare(timeline, this.archivedTo);
-        begun.ready = true;
-        if (this.prepared === begun) this.problem = null;
-      },
-      (error) => {
-        if (this.prepared !== begun) return;
-        this.prepared = null;
-        this.failed(messageOf(error));
+      () => this.steps(tour),
+      // What was ended with the lease is no failure.
+      (error) => this.holds(tour) && this.failed(messageOf(error)),
+      () => {
+        tour.busy = false;
+        done.abort();
       },
     );
-    return false;
+    inBackground(() => this.guard(tour, done.signal));
   }
 
-  /** Notes a message once. */
-  private say(message: string): void {
-    if (message !== this.said) this.host.note('warn', 'ARCHIVE_PROBLEM', message);
-    this.said = message;
+  private async steps(tour: Tour): Promise<void> {
+    const { archive } = this;
+    if (!tour.ready) {
+      await archive.prepare(tour.timeline, this.archived);
+      tour.ready = true;
+      tour.gapTo = archive.look(this.flushLsn).gap?.to;
+    }
+    while (this.holds(tour) && (await archive.push(this.flushLsn))) this.succeeded(tour);
+    if (!this.holds(tour)) return;
+    this.succeeded(tour);
+    await this.finishOld(tour);
+  }
+
+  /** Ends what pgBackRest does when the lease or the leadership ends. */
+  private async guard(tour: Tour, done: AbortSignal): Promise<void> {
+    while (!done.aborted) {
+      if (!this.holds(tour)) this.archive.shut();
+      await this.clock.sleep(GUARD_MS, done);
+    }
+  }
+
+  /** The heartbeat writes all the time, so a file that stays the present one is not empty. */
+  private async finishOld(tour: Tour): Promise<void> {
+    const nowMs = this.clock.nowMs();
+    const at = this.archive.present(this.flushLsn);
+    if (at !== tour.present.at) tour.present = { at, sinceMs: nowMs };
+    if (nowMs - tour.present.sinceMs < SWITCH_MS) return;
+    tour.present.sinceMs = nowMs;
+    await this.archive.switchSegment();
+  }
+
+  private succeeded(tour: Tour): void {
+    if (this.tour !== tour) return;
+    this.problem = null;
+    this.noteGap(tour);
   }
 
   private failed(message: string): void {
@@ -177,26 +203,58 @@ export class Archiving {
     this.problem = { message, restMs, untilMs: clock.nowMs() + restMs };
   }
 
-  private look(timeline: number, flushLsn: string, queueBytes: number): void {
-    if (this.clock.nowMs() < this.lookAtMs) return;
-    // The next look is due when this one has ended.
-    this.lookAtMs = Number.POSITIVE_INFINITY;
-    const { prepared } = this;
+  /** While the archive takes nothing, no more than `queueBytes` waits. */
+  private relieve(tour: Tour, queueBytes: number): void {
+    if (this.problem === null || !tour.ready || this.clock.nowMs() < this.relieveAtMs) return;
+    this.relieveAtMs = this.clock.nowMs() + LOOK_MS;
     inBackground(
       async () => {
-        const queue = await this.archive.look(timeline, flushLsn, queueBytes);
-        if (this.prepared !== prepared) return;
-        const { gap } = queue;
-        if (gap !== undefined && gap.to !== this.queue.gap?.to) {
-          const what = `write-ahead log was let go from ${gap.from} to ${gap.to}: it is in no backup`;
-          this.host.note('error', 'ARCHIVE_GAP', what);
-        }
-        this.queue = queue;
+        await this.archive.letGo(this.flushLsn, queueBytes);
+        if (this.tour === tour) this.noteGap(tour);
       },
-      (error) => this.say(`the queue of the archive is not known: ${messageOf(error)}`),
-      () => {
-        if (this.prepared === prepared) this.lookAtMs = this.clock.nowMs() + LOOK_MS;
-      },
+      (error) => this.say(`the gap of the archive is not written down: ${messageOf(error)}`),
     );
+  }
+
+  private noteGap(tour: Tour): void {
+    const { gap } = this.archive.look(this.flushLsn);
+    if (gap === undefined || gap.to === tour.gapTo) return;
+    tour.gapTo = gap.to;
+    const what = `write-ahead log from ${gap.from} to ${gap.to} was let go or is lost: it is in no backup`;
+    this.host.note('error', 'ARCHIVE_GAP', what);
+  }
+
+  /** Every node keeps what the repository does not have, because it may be the next leader. */
+  private keepWal(wanted: boolean): void {
+    const { clock, host } = this;
+    const leadership = host.leadership();
+    const isBusy = !host.settled || host.view.sql === null || leadership?.calm === false;
+    if (clock.nowMs() < this.keepAtMs || isBusy) return;
+    if (!wanted && this.released) return;
+    this.keepAtMs = clock.nowMs() + LOOK_MS;
+    inBackground(
+      async () => {
+        if (wanted) await this.archive.keep(this.keptFrom(leadership));
+        else await this.archive.release();
+        this.released = !wanted;
+        this.said = null;
+      },
+      (error) => this.say(`the replication slot of the archive: ${messageOf(error)}`),
+    );
+  }
+
+  /**
+   * A leader knows by itself. What it hears may come from a former leader, which had archived more than this one took
+   * over: until its own archiving has begun, it moves nothing.
+   */
+  private keptFrom(leadership: Leadership | null): string | null {
+    if (leadership === null) return this.archived?.lsn ?? null;
+    return this.tour?.ready === true ? this.archive.look(this.flushLsn).archivedTo : null;
+  }
+
+  /** Notes a message once. */
+  private say(message: string): void {
+    if (message !== this.said) this.host.note('warn', 'ARCHIVE_PROBLEM', message);
+    this.said = message;
   }
 }

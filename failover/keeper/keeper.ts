@@ -22,7 +22,7 @@ import {
   PINGS_A_STATUS,
   type Status,
 } from '../contract/messages';
-import { Archiving, withArchive } from './archiving';
+import { Archiving } from './archiving';
 import { DurableState } from './durable-state';
 import type { AcceptedOrder, KeeperState } from './keeper-state';
 import type { Leadership } from './leadership';
@@ -228,7 +228,7 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
   private async handle(frame: MonitorFrame): Promise<void> {
     if (frame.type === 'settings') {
       this.reports.settingsCame();
-      const { monitors, ...settings } = withArchive(frame.settings);
+      const { monitors, ...settings } = frame.settings;
       // The monitor sends the settings again at every reconnect.
       if (JSON.stringify(settings) !== JSON.stringify(this.settings)) {
         this.settings = settings;
@@ -404,9 +404,9 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
     return this.link.close(limitMs);
   }
 
-  /** The leadership in which PostgreSQL may archive: the present order's, until PostgreSQL is told to stop. */
+  /** The leadership in which this node may archive: the present order's, until the node is told to stop. */
   leadership(): Leadership | null {
-    const leads = this.progress.order?.target.kind === 'lead' && this.leads;
+    const leads = this.progress.order?.target.kind === 'lead' && this.leads && !this.stopping;
     return leads ? this.lives.now.leadership : null;
   }
 

@@ -182,43 +182,43 @@ export interface Source {
   address: string;
 }
 
-/** The lease under which PostgreSQL's archiver hands write-ahead log to the backups' repository. */
-export interface ArchiveLease {
-  term: number;
+/** Up to here the repository has all write-ahead log, and on this timeline it was written. */
+export interface Archived {
+  lsn: string;
   timeline: number;
-  /** End, in {@link Archive.bootMs}. */
-  untilBootMs: number;
 }
 
-/** The gate before the backups' repository, and the repository itself. */
+/** The backups' repository, and what this node hands to it. Files of write-ahead log go there one after the other. */
 export interface Archive {
   /** Time since the machine started, also while it was suspended, ms. */
   bootMs(): number;
   /**
-   * Makes the repository ready for this node, and hands the archiver the files of earlier timelines that the former
-   * leader may not have archived. `archivedTo`: up to here they are there; null: not known. May take a while.
+   * Makes the repository ready for this node, and finds out where to go on. `archived`: what it has; null: not known,
+   * so the node begins with the oldest file that it has. May take a while; {@link shut} ends it.
    */
-  prepare(timeline: number, archivedTo: string | null): Promise<void>;
-  /** Opens the gate, or keeps it open. */
-  open(lease: ArchiveLease): void;
-  /** Shuts the gate: files wait until it is opened again. */
+  prepare(timeline: number, archived: Archived | null): Promise<void>;
+  /**
+   * Hands the next finished file over, or writes down that it is lost. Resolves with false: none is finished. May take a
+   * while; {@link shut} ends it.
+   */
+  push(flushLsn: string): Promise<boolean>;
+  /** Ends what is under way. */
   shut(): void;
-  /** What waits for the archive. Lets write-ahead log go while more waits than `queueBytes`. */
-  look(timeline: number, flushLsn: string, queueBytes: number): Promise<ArchiveQueue>;
+  /** What waits. */
+  look(flushLsn: string): ArchiveQueue;
+  /** Lets write-ahead log go, so that no more than `queueBytes` waits, and writes the gap down. */
+  letGo(flushLsn: string, queueBytes: number): Promise<void>;
+  /** Beginning of the file that is being written; null: not known. */
+  present(flushLsn: string): string | null;
+  /** Finishes the file that is being written. Writes write-ahead log. */
+  switchSegment(): Promise<void>;
   /** Keeps all write-ahead log from this position on, for a later leadership of this node; null: from now on. */
   keep(archivedTo: string | null): Promise<void>;
   /** Keeps none any more. */
   release(): Promise<void>;
 }
 
-/** What a node with backups has in PostgreSQL's settings; `archive_timeout` may be a person's. */
-export const ARCHIVE_SETTINGS: Readonly<Record<string, string>> = {
-  archive_mode: 'on',
-  archive_command: '/usr/local/bin/archive-wal "%p" "%f"',
-  archive_timeout: '60s',
-};
-
-export type ArchiveQueue = Pick<ArchiveView, 'waiting' | 'waitingBytes' | 'archivedTo' | 'gap'>;
+export type ArchiveQueue = Pick<ArchiveView, 'waiting' | 'waitingBytes' | 'archivedTo' | 'timeline' | 'gap'>;
 
 /** One PostgreSQL and its data directory. Every call has its own deadline and throws {@link KeeperError} or an Error. */
 export interface Postgres {
@@ -231,7 +231,7 @@ export interface Postgres {
    * Called every few seconds with the amount of WAL that a copy has still to replay, after {@link Postgres.copyFrom}.
    */
   onProgress?: (text: string) => void;
-  /** Absent: this PostgreSQL has no backups. {@link stop} shuts its gate for good, until the next start. */
+  /** Absent: this PostgreSQL has no backups. {@link stop} shuts it until the next start. */
   readonly archive?: Archive;
   observe(): Promise<View>;
 

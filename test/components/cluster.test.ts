@@ -98,11 +98,18 @@ describe('the cluster', () => {
       'readUrl',
       'databasePassword',
       'adminToken',
-      'backupPassphrase',
     ];
     expect((await names({ backend: 'false' })).sort()).toEqual(always.sort());
-    const optional = ['apiUrl', 'apiDocsUrl', 'prometheusUrl', 'pgadminUrl', 'pgadminLogin', 'poolUrl'];
-    const all = await names({ pgadmin: 'true', monitoring: 'true', pooler: 'true' });
+    const optional = [
+      'apiUrl',
+      'apiDocsUrl',
+      'prometheusUrl',
+      'pgadminUrl',
+      'pgadminLogin',
+      'poolUrl',
+      'backupPassphrase',
+    ];
+    const all = await names({ pgadmin: 'true', monitoring: 'true', pooler: 'true', backup: 'true' });
     expect(all).toEqual(expect.arrayContaining([...always, ...optional]));
   });
 
@@ -125,7 +132,7 @@ describe('the cluster', () => {
       ...{ replicas: '3', hangTimeout: '5s', syncMode: 'asynchronous', onNoReplica: 'block', maxLag: '1GB' },
       ...{ readFallback: 'false', startGrace: '1s', switchback: 'false', switchbackAfter: '1m', holdTimeout: '5s' },
       ...{
-        backup: 'false',
+        backup: 'true',
         backupQueue: '1GB',
         writePort: '6434',
         bindAddress: '0.0.0.0',

@@ -1,7 +1,6 @@
 /** stack/keys.ts says of every key what a change of it does to a running stack: compared with the program's resources. */
 import { describe, expect, it } from 'vitest';
 import { MonitorConfig } from '../../failover/contract/inputs';
-import { withArchive } from '../../failover/keeper/archiving';
 import { KEY_NAMES, KEYS, type KeyName } from '../../stack/keys';
 import { settledProblems } from '../../stack/preflight-data';
 import { find, makeCluster, type Registered, register, topologyOf } from './mocks';
@@ -46,6 +45,7 @@ const OTHER: Record<string, string> = {
 const WITH: Partial<Record<KeyName, readonly Record<string, string>[]>> = {
   tls: [{ pooler: 'false' }],
   bindAddress: [{ tls: 'on' }, { pooler: 'false' }],
+  backupQueue: [{ backup: 'true' }],
   clientNetworks: [{ bindAddress: '192.0.2.9', tls: 'on' }],
 };
 const DATA = {
@@ -77,11 +77,10 @@ function cluster(raw: Record<string, string>): Promise<Registered[]> {
 const idOf = ({ type, name }: Registered): string => `${type.split(':').at(-1)} ${name}`;
 const ROLE = /^Container (postgres-|backend)/;
 
-/** The PostgreSQL settings that the keepers make of what the monitor hands them. */
+/** The PostgreSQL settings in the file that the monitor gets: it hands them to the keepers. */
 function settingsOf(all: readonly Registered[]): string {
   const { uploads } = find(all, 'Container', 'failover-monitor').inputs as { uploads: { content: string }[] };
-  const { settings } = MonitorConfig.parse(JSON.parse(uploads[0]?.content ?? ''));
-  return JSON.stringify(withArchive({ ...settings, nodes: [] }).postgresSettings);
+  return JSON.stringify(MonitorConfig.parse(JSON.parse(uploads[0]?.content ?? '')).settings.postgresSettings);
 }
 
 /** What the difference between two clusters means for a running stack, in the words of the page. */

@@ -141,7 +141,6 @@ describe('the monitor', () => {
         databaseVerifier: await verifierOf(PASSWORD, Buffer.from(SALT, 'base64')),
         postgresSettings: {},
         rebuildInPlace: false,
-        backup: { leaseMs: 2_000, queueBytes: 2 * 1024 ** 3 },
       },
       hostNames: ['failover-monitor'],
       logFormat: 'text',
@@ -165,7 +164,7 @@ describe('the monitor', () => {
         switchbackAfterMs: 30_000,
         switchbackLimitMs: 600_000,
         failoverMode: 'automatic',
-        backup: true,
+        backup: false,
       },
     });
   });

@@ -28,10 +28,10 @@ export async function dockerQuietly(...args: string[]): Promise<void> {
 export async function buildImage(tag: string, buildArgs: Readonly<Record<string, string>> = {}): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'keeper-image-'));
   try {
-    for (const name of ['Dockerfile', 'keeper-health', 'archive-wal']) {
+    for (const name of ['Dockerfile', 'keeper-health']) {
       copyFileSync(join(ROOT, 'images/postgres', name), join(folder, name));
     }
-    for (const script of ['keeper-health', 'archive-wal']) chmodSync(join(folder, script), 0o755);
+    chmodSync(join(folder, 'keeper-health'), 0o755);
     await build({
       entryPoints: [join(ROOT, 'failover/keeper/main.ts')],
       outfile: join(folder, 'keeper.mjs'),

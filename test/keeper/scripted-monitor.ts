@@ -26,8 +26,10 @@ export interface NodeView {
 
 export class ScriptedMonitor {
   readonly nodes = new Map<string, NodeView>();
-  /** The node that may archive, and what the pings say of the repository. */
+  /** The node that may archive. */
   archivist: { node: string; term: number } | null = null;
+  /** What the pings say of the repository. */
+  private archived: { archivedTo?: string; archivedTimeline?: number } = {};
   private readonly server: Server;
   private readonly waiting = new Set<() => void>();
   private seq = 0;
@@ -48,8 +50,9 @@ export class ScriptedMonitor {
   private pingOf(node: string, { answered }: NodeView): MonitorFrame {
     const { archivist: by, pings: n } = this;
     const archive = by?.node === node && answered !== null ? { archive: { term: by.term, heard: answered } } : {};
-    const archivedTo = by === null ? undefined : (this.view(by.node).status?.archive?.archivedTo ?? undefined);
-    return { type: 'ping', n, ...archive, ...(archivedTo !== undefined && { archivedTo }) };
+    const { archivedTo = null, timeline } = (by && this.view(by.node).status?.archive) ?? {};
+    if (archivedTo !== null) this.archived = { archivedTo, ...(timeline && { archivedTimeline: timeline }) };
+    return { type: 'ping', n, ...archive, ...this.archived };
   }
 
   listen(host: string, port: number): Promise<void> {

@@ -9,6 +9,7 @@ import { formatLine, type Level } from '../../failover/contract/log-line';
 import { PROTOCOL_VERSION } from '../../failover/contract/messages';
 import { proof } from '../../failover/contract/proof';
 import { KeeperServer } from '../../failover/monitor/nodes/keepers';
+import { status as statusOf } from '../core/world';
 import { waitFor } from '../rig/wait';
 
 const KEY = 'k'.repeat(40);
@@ -142,12 +143,18 @@ describe('the node that archives', () => {
       send({ type: 'pong', n });
       await waitFor('the answer is read', 2_000, () => server.views(nowMs).p?.heardAtMs === nowMs, 1);
     };
+    /** Sends a status with this archive. */
+    const report = async (archive: object) => {
+      const { status } = server.views(nowMs).p ?? {};
+      send({ ...statusOf('p'), n: (status?.n ?? 0) + 1, archive });
+      await waitFor('the status is read', 2_000, () => server.views(nowMs).p?.status !== status, 1);
+    };
     while ((await next()).type !== 'settings');
     nowMs = 1;
     await ping();
     nowMs = 2;
     await answer();
-    return { ping, answer, end: () => socket.destroy() };
+    return { ping, answer, report, end: () => socket.destroy() };
   }
 
   it('hears so in its pings, with the newest answer that the monitor has', async () => {
@@ -160,6 +167,17 @@ describe('the node that archives', () => {
     expect(await ping()).toEqual({ type: 'ping', n: 4, archive: { term: 4, heard: 3 } });
     server.archive(null);
     expect(await ping()).toEqual({ type: 'ping', n: 5 });
+    end();
+  });
+
+  it('is told up to where the repository has all, and on which timeline, also by the node that archived last', async () => {
+    const { ping, report, end } = await keeper();
+    server.archive({ node: 'p', term: 4 });
+    await report({ open: true, waiting: 0, waitingBytes: 0, archivedTo: '0/300000', timeline: 2 });
+    expect(await ping()).toMatchObject({ archivedTo: '0/300000', archivedTimeline: 2 });
+    await report({ open: true, waiting: 0, waitingBytes: 0, archivedTo: null });
+    server.archive({ node: 'a', term: 5 });
+    expect(await ping()).toEqual({ type: 'ping', n: 3, archivedTo: '0/300000', archivedTimeline: 2 });
     end();
   });
 

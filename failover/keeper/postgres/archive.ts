@@ -1,10 +1,5 @@
-/**
- * The gate before the backups' repository, and the repository of this node. PostgreSQL's archiver runs
- * images/postgres/archive-wal, which reads the lease from a folder in memory; pgBackRest reads its config there, so the
- * passphrase is in no image, log or process list. No repository setting is anywhere else.
- */
-import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
+/** Hands the leader's finished write-ahead log to the backups' repository, with pgBackRest, one file after the other. */
+import { mkdir, readdir, readFile } from 'node:fs/promises';
 import { uptime } from 'node:os';
 import { join } from 'node:path';
 import { PATHS } from '../../contract/layout';
@@ -12,25 +7,23 @@ import { parseLsn, printLsn } from '../../contract/lsn';
 import { KEEPER_ROLE } from '../../contract/naming';
 import { derivedPassword } from '../../contract/proof';
 import { exists, writeWhole } from '../../disk/durable';
-import type { Archive, ArchiveLease, ArchiveQueue } from '../ports';
+import type { Archive, Archived, ArchiveQueue } from '../ports';
 import { keepFrom, releaseWal } from './archive-slot';
 import { readControlFile, readHistory } from './look';
 import { type OwnSessions, SOCKETS } from './own-sessions';
 import type { Place } from './place';
-import { commandLine, isArchiver, run, signalProcess } from './processes';
-import { type Stretch, segmentFile, segmentStart } from './timelines';
+import { run } from './processes';
+import { historyFile } from './timelines';
+import { type Gap, WalQueue } from './wal-queue';
 
 /** Limit for making the repository's stanza ready, ms. */
 const STANZA_LIMIT_MS = 60_000;
 const CONFIG = 'pgbackrest.conf';
-/** A lease in this file opens the gate, {@link CLOSED} shuts it for good, and {@link FULL} lets files go. */
-const LEASE = 'lease';
-const CLOSED = 'closed';
-const FULL = 'full';
-const READY = /^([0-9A-F]{24})\.ready$/;
-const DONE = /^([0-9A-F]{24})\.done$/;
-/** The command that hands one file to the repository. */
-const PUSH = /^pgbackrest .* archive-push /;
+/** Limit for one file, ms. A half pushed file is pushed again. */
+const PUSH_LIMIT_MS = 60_000;
+/** The clients' work goes first: scheduling priority of pgBackRest (nice(1)). */
+const NICE = 10;
+const NAME = /^[0-9A-F]{24}$/m;
 
 /** Name of the repository's stanza: one for each database cluster, so that no other data ever meets in it. */
 export function stanzaOf(systemId: string): string {
@@ -69,44 +62,24 @@ export function renderPgbackrestConf(place: Pick<Place, 'data' | 'port' | 'clust
     .join('\n');
 }
 
-/** Text of the lease. For each earlier timeline it names the first file that is not wholly of the leader's history. */
-export function renderLease(lease: ArchiveLease, history: readonly Stretch[], segmentBytes: bigint): string {
-  const until = Math.floor(lease.untilBootMs / 10);
-  const ancestors = history.flatMap(({ timeline, end }) => {
-    if (end === null) return [];
-    const name = segmentFile(timeline, end, segmentBytes);
-    return `${name.slice(0, 8)} ${name.slice(8)}\n`;
-  });
-  const own = lease.timeline.toString(16).toUpperCase().padStart(8, '0');
-  return [`${until} ${own} ${lease.term}\n`, ...ancestors].join('');
-}
-
-/**
- * The files of earlier timelines of the history that the former leader may not have archived. PostgreSQL marks what a
- * standby has received as archived, so without this no node would ever archive them.
- */
-export function missed(
-  marks: readonly string[],
-  history: readonly Stretch[],
-  segmentBytes: bigint,
-  archivedTo: bigint | null,
-): string[] {
-  return marks.flatMap((mark) => {
-    const name = DONE.exec(mark)?.[1];
-    if (name === undefined) return [];
-    const begin = segmentStart(name, segmentBytes);
-    const stretch = history.find(({ timeline }) => timeline === Number.parseInt(name.slice(0, 8), 16));
-    const isWhole = stretch !== undefined && stretch.end !== null && begin + segmentBytes <= stretch.end;
-    return isWhole && (archivedTo === null || begin + segmentBytes > archivedTo) ? [name] : [];
-  });
+/** What one leadership has to hand over. */
+interface Tour {
+  stanza: string;
+  timeline: number;
+  queue: WalQueue;
+  /** Timeline histories that are still to be handed over, before all else. */
+  histories: string[];
 }
 
 /** The archive of one node. */
 export class NodeArchive implements Archive {
-  private history: readonly Stretch[] = [];
-  private segmentBytes = 1n;
-  /** PostgreSQL's archive is the one of the backups, and not a person's. */
-  isOurs = false;
+  private tour: Tour | null = null;
+  /** Files that were let go. It is read with each {@link prepare}. */
+  private gap: Gap | null = null;
+  /** Ends what pgBackRest does just now. */
+  private underWay: AbortController | null = null;
+  /** PostgreSQL shuts down, or does not run. */
+  private closed = true;
 
   constructor(
     private readonly place: Place,
@@ -116,99 +89,129 @@ export class NodeArchive implements Archive {
 
   readonly bootMs = () => uptime() * 1_000;
 
-  private get marks(): string {
-    return join(this.place.data, 'pg_wal', 'archive_status');
+  private get wal(): string {
+    return join(this.place.data, 'pg_wal');
   }
 
   /** Folder with the first and the last file that was let go. It outlives the container. */
-  private get gap(): string {
+  private get gapFolder(): string {
     return join(this.place.volume, 'archive-gap');
   }
 
   /** PostgreSQL is about to start. */
   begin(): void {
-    mkdirSync(this.folder, { recursive: true, mode: 0o700 });
-    for (const name of [LEASE, CLOSED, FULL]) rmSync(join(this.folder, name), { force: true });
+    this.closed = false;
+    this.tour = null;
   }
 
-  /**
-   * PostgreSQL is about to shut down: its archiver gets no further file, and ends at once. What it leaves, the next leader
-   * archives.
-   */
+  /** PostgreSQL is about to shut down. A push under way ends; what is left, the next leader archives. */
   close(): void {
-    mkdirSync(this.folder, { recursive: true, mode: 0o700 });
-    writeFileSync(join(this.folder, CLOSED), '');
+    this.closed = true;
+    this.tour = null;
     this.shut();
   }
 
-  /**
-   * Ends the archiver's work during a shutdown. An archiver that got SIGTERM begins no further file, and ends as soon as
-   * all else has (PostgreSQL's pgarch.c). A push under way is killed, because the repository may hang.
-   */
-  async endArchiver(): Promise<void> {
-    if (!this.isOurs) return;
-    // One pass over all processes, because the shutdown needs the processor.
-    for (const entry of await readdir('/proc')) {
-      const pid = Number(entry);
-      const title = Number.isInteger(pid) ? await commandLine(pid) : null;
-      if (title === null) continue;
-      if (isArchiver(title, this.place.node)) signalProcess(pid, 'SIGTERM');
-      else if (PUSH.test(title)) signalProcess(pid, 'SIGKILL');
-    }
+  shut(): void {
+    this.underWay?.abort();
   }
 
-  async prepare(timeline: number, archivedTo: string | null): Promise<void> {
+  async prepare(timeline: number, archived: Archived | null): Promise<void> {
     const { place, folder } = this;
+    this.tour = null;
     const { systemId, segmentBytes } = await readControlFile(place.data);
-    this.history = await readHistory(place.data, timeline);
-    this.segmentBytes = BigInt(segmentBytes);
+    const history = await readHistory(place.data, timeline);
     const stanza = stanzaOf(systemId);
     await mkdir(folder, { recursive: true, mode: 0o700 });
     await writeWhole(folder, CONFIG, renderPgbackrestConf(place, stanza), 0o600, false);
-    await writeWhole(folder, 'stanza', `${stanza}\n`, 0o600, false);
     // Does nothing when it is there already.
-    const command = [`--config=${join(folder, CONFIG)}`, `--stanza=${stanza}`, 'stanza-create'];
-    await run('pgbackrest', command, { limitMs: STANZA_LIMIT_MS });
-    const marks = await readdir(this.marks);
-    const from = archivedTo === null ? null : parseLsn(archivedTo);
-    for (const name of missed(marks, this.history, this.segmentBytes, from)) {
-      if (!(await exists(join(place.data, 'pg_wal', name)))) continue;
-      await rename(join(this.marks, `${name}.done`), join(this.marks, `${name}.ready`)).catch(() => undefined);
-    }
-  }
-
-  open(lease: ArchiveLease): void {
-    const [temporary, path] = [join(this.folder, `${LEASE}.new`), join(this.folder, LEASE)];
-    writeFileSync(temporary, renderLease(lease, this.history, this.segmentBytes), { mode: 0o600 });
-    renameSync(temporary, path);
-  }
-
-  shut(): void {
-    rmSync(join(this.folder, LEASE), { force: true });
-  }
-
-  async look(_timeline: number, flushLsn: string, queueBytes: number): Promise<ArchiveQueue> {
-    const { segmentBytes, history } = this;
-    const waiting = (await readdir(this.marks)).flatMap((mark) => READY.exec(mark)?.[1] ?? []);
-    const ours = waiting.filter((name) =>
-      history.some(({ timeline }) => timeline === Number.parseInt(name.slice(0, 8), 16)),
-    );
-    const begins = ours.map((name) => segmentStart(name, segmentBytes));
-    const present = (parseLsn(flushLsn) / segmentBytes) * segmentBytes;
-    let archivedTo = present;
-    for (const begin of begins) if (begin < archivedTo) archivedTo = begin;
-    const waitingBytes = waiting.length * Number(segmentBytes);
-    const full = join(this.folder, FULL);
-    if (waitingBytes > queueBytes) await writeWhole(this.folder, FULL, `${this.gap}\n`, 0o600, false);
-    else await rm(full, { force: true });
+    await this.pgbackrest(stanza, ['stanza-create'], STANZA_LIMIT_MS);
     const [from, to] = await Promise.all(['from', 'to'].map((name) => this.gapEnd(name)));
-    const gap = from !== undefined && to !== undefined ? { gap: { from, to } } : {};
-    return { waiting: waiting.length, waitingBytes, archivedTo: printLsn(archivedTo), ...gap };
+    this.gap = from !== undefined && to !== undefined ? { from, to } : null;
+    const kept = await readdir(this.wal);
+    const has = archived && { lsn: parseLsn(archived.lsn), timeline: archived.timeline };
+    this.tour = {
+      ...{ stanza, timeline },
+      queue: new WalQueue(history, BigInt(segmentBytes), has, kept),
+      histories: history.map((one) => historyFile(one.timeline)).filter((name) => kept.includes(name)),
+    };
   }
 
   private async gapEnd(name: string): Promise<string | undefined> {
-    const text = await readFile(join(this.gap, name), 'utf8').catch(() => '');
-    return /^[0-9A-F]{24}$/m.exec(text)?.[0];
+    const text = await readFile(join(this.gapFolder, name), 'utf8').catch(() => '');
+    return NAME.exec(text)?.[0];
+  }
+
+  async push(flushLsn: string): Promise<boolean> {
+    const { tour } = this;
+    if (tour === null || this.closed) return false;
+    const [history] = tour.histories;
+    if (history !== undefined) {
+      await this.hand(tour, history);
+      tour.histories.shift();
+      return true;
+    }
+    const { queue } = tour;
+    const name = queue.file(parseLsn(flushLsn));
+    if (name === null) return false;
+    if (await exists(join(this.wal, name))) {
+      await this.hand(tour, name);
+      queue.took(name);
+    } else {
+      await this.leaveOut(queue, queue.nextKept(await readdir(this.wal), parseLsn(flushLsn)));
+    }
+    return true;
+  }
+
+  private hand({ stanza }: Tour, name: string): Promise<void> {
+    return this.pgbackrest(stanza, ['archive-push', join(this.wal, name)], PUSH_LIMIT_MS);
+  }
+
+  /** Runs one command of pgBackRest, which {@link shut} ends. */
+  private async pgbackrest(stanza: string, command: string[], limitMs: number): Promise<void> {
+    if (this.closed) throw new Error('PostgreSQL is shut down');
+    const underWay = new AbortController();
+    this.underWay = underWay;
+    const args = [`--config=${join(this.folder, CONFIG)}`, `--stanza=${stanza}`, ...command];
+    await run('pgbackrest', args, { limitMs, signal: underWay.signal, nice: NICE });
+  }
+
+  async letGo(flushLsn: string, queueBytes: number): Promise<void> {
+    const queue = this.tour?.queue;
+    if (queue !== undefined) await this.leaveOut(queue, queue.within(BigInt(queueBytes), parseLsn(flushLsn)));
+  }
+
+  /** Goes on at this position, once it is written down what is in no backup: only then may PostgreSQL remove it. */
+  private async leaveOut(queue: WalQueue, position: bigint): Promise<void> {
+    const gap = queue.gapUntil(position);
+    if (gap === null) return;
+    const from = this.gap?.from ?? gap.from;
+    await mkdir(this.gapFolder, { recursive: true });
+    await writeWhole(this.gapFolder, 'from', `${from}\n`);
+    await writeWhole(this.gapFolder, 'to', `${gap.to}\n`);
+    this.gap = { from, to: gap.to };
+    queue.goTo(position);
+  }
+
+  look(flushLsn: string): ArchiveQueue {
+    const { tour, gap } = this;
+    if (tour === null) return { waiting: 0, waitingBytes: 0, archivedTo: null, ...(gap && { gap }) };
+    const { queue, timeline } = tour;
+    const flushed = parseLsn(flushLsn);
+    return {
+      waiting: queue.waiting(flushed),
+      waitingBytes: Number(queue.waitingBytes(flushed)),
+      archivedTo: printLsn(queue.next),
+      timeline,
+      ...(gap && { gap }),
+    };
+  }
+
+  present(flushLsn: string): string | null {
+    return this.tour === null ? null : printLsn(this.tour.queue.present(parseLsn(flushLsn)));
+  }
+
+  async switchSegment(): Promise<void> {
+    await (await this.sessions.common()).query('SELECT pg_switch_wal()');
   }
 
   async keep(archivedTo: string | null): Promise<void> {

@@ -5,7 +5,7 @@ import { messageOf } from '../../contract/errors';
 import { REPLICATION_ROLE } from '../../contract/naming';
 import { derivedPassword } from '../../contract/proof';
 import { writeWhole } from '../../disk/durable';
-import { ARCHIVE_SETTINGS, type ServerConfig } from '../ports';
+import type { ServerConfig } from '../ports';
 import { type Floors, type PostgresSettings, Tunables, withSettings } from '../tunables';
 import { CertificateFiles } from './certificate-files';
 import { PG_IDENT, renderFailoverConf, renderPgHba, renderPostgresqlConf, settingValues } from './config-files';
@@ -107,8 +107,7 @@ export class Configuration {
       this.texts.clear();
       await this.writePassfile();
       await this.writeChanged(adapted, blind);
-      // The failover's own values need no check, which would cost each start some tenths of a second.
-      const isPlain = Object.entries(settings).every(([name, value]) => ARCHIVE_SETTINGS[name] === value);
+      const isPlain = Object.keys(settings).length === 0;
       const words = isPlain ? null : await refusal(this.serverArguments(), CHECK_LIMIT_MS);
       this.written = JSON.stringify(settings);
       this.key = JSON.stringify([asked, adapted]);

@@ -122,7 +122,6 @@ export class Server implements Postgres {
     const { run } = this;
     if (run !== null) run.observer.upstream = config.upstream;
     this.sessions.application = config.settings.databaseName;
-    this.archive.isOurs = config.settings.backup !== undefined;
     if (!(await this.files.write(config, run?.postmaster.blind === true))) return false;
     this.warnOfCertificate();
     this.run?.postmaster.signal('SIGHUP');
@@ -143,7 +142,6 @@ export class Server implements Postgres {
     const cleanLeader = view.control.clean && view.control.checkpointLsn !== null;
     warning.text = null;
     this.archive.begin();
-    this.archive.isOurs = config.settings.backup !== undefined;
     sessions.begin(config.settings.databaseName);
     await roles.begin(config.settings.databaseUser);
     const blind = await files.writeForStart(config, floors, leads && cleanLeader, (words) => {
@@ -178,6 +176,7 @@ export class Server implements Postgres {
     this.run = null;
     this.data.forget();
     this.sessions.end();
+    this.archive.close();
     this.canary.drop();
     this.beats.stop();
     if (told) return;
@@ -207,10 +206,7 @@ export class Server implements Postgres {
     if (run === null) return;
     this.beats.stop();
     this.archive.close();
-    const stopped = run.postmaster.stop();
-    // Only now: PostgreSQL would start another archiver.
-    inBackground(() => this.archive.endArchiver());
-    await stopped;
+    await run.postmaster.stop();
   }
 
   readonly ended = noServerLeft;

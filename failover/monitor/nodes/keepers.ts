@@ -74,7 +74,7 @@ export class KeeperServer implements Keepers {
   /** The node that may archive. */
   private archivist: { node: string; term: number } | null = null;
   /** Up to where the repository has what that node, or the last one, wrote; undefined: not known. */
-  private archivedTo: string | undefined;
+  private archived: { archivedTo: string; archivedTimeline?: number } | undefined;
   private tls: TlsSettings | undefined;
 
   constructor(
@@ -133,11 +133,11 @@ export class KeeperServer implements Keepers {
   }
 
   private pingOf({ view, answered }: Period, n: number): MonitorFrame {
-    const { archivist, archivedTo } = this;
+    const { archivist, archived } = this;
     if (archivist === null) return { type: 'ping', n };
     const mayArchive = archivist.node === view.name && answered !== null;
     const archive = mayArchive ? { archive: { term: archivist.term, heard: answered } } : {};
-    return { type: 'ping', n, ...archive, ...(archivedTo !== undefined && { archivedTo }) };
+    return { type: 'ping', n, ...archive, ...archived };
   }
 
   archive(by: { node: string; term: number } | null): void {
@@ -362,7 +362,7 @@ export class KeeperServer implements Keepers {
       return;
     }
     view.status = status;
-    if (view.name === this.archivist?.node) this.archivedTo = status.archive?.archivedTo ?? this.archivedTo;
+    if (view.name === this.archivist?.node) this.archived = archivedBy(status) ?? this.archived;
     view.slots = status.slots ?? view.slots;
     if (streamingFrom !== null) view.streamingSeenAtMs = nowMs;
     if (heartbeatSeen === null || (heartbeat !== null && heartbeatSeen <= heartbeat)) return;
@@ -376,6 +376,12 @@ const LEVELS = { info: 'INFO', warn: 'WARN', error: 'ERROR' } as const;
 
 /** The fields of the view that a stall of the monitor resets (S11). */
 const NOTHING_SEEN = { status: null, streamingSeenAtMs: null, heartbeatSeenAtMs: null, probe: null, refusedAtMs: null };
+
+function archivedBy({ archive }: Status): { archivedTo: string; archivedTimeline?: number } | undefined {
+  if (archive === undefined || archive.archivedTo === null) return undefined;
+  const { archivedTo, timeline } = archive;
+  return { archivedTo, ...(timeline !== undefined && { archivedTimeline: timeline }) };
+}
 
 function nothingAsked(): Pick<Period, 'pings' | 'answered' | 'heartbeat' | 'asking'> {
   return { pings: [], answered: null, heartbeat: null, asking: false };
