@@ -50,8 +50,8 @@ export class WalQueue {
     return position - (position % this.segmentBytes);
   }
 
-  /** A restore looks for a file on the newest timeline that has a part of it. */
-  private nameAt(begin: bigint): string {
+  /** Name of the file that begins here. A restore looks for it on the newest timeline that has a part of it. */
+  nameAt(begin: bigint): string {
     const end = begin + this.segmentBytes;
     const stretch = this.history.findLast((one) => (one.begin ?? 0n) < end) ?? this.history[0];
     return segmentFile(stretch?.timeline ?? 1, begin, this.segmentBytes);
