@@ -129,4 +129,6 @@ it('encrypts the repository with a passphrase that is not the cluster key', () =
   expect(text).toContain('repo1-cipher-type=aes-256-cbc\n');
   expect(text).toMatch(/^repo1-cipher-pass=[0-9a-f]{64}$/m);
   expect(text).not.toContain(clusterKey);
+  // pgBackRest asks for archive_mode otherwise.
+  expect(text).toContain('[global:backup]\narchive-check=n\n');
 });

@@ -28,6 +28,8 @@ function rig() {
     waits: 0,
     present: '0/300000',
     gap: undefined as ArchiveQueue['gap'],
+    /** Called when a file was handed over. */
+    after: () => undefined as void,
     /** Ends the push that hangs; null: none does. */
     hangs: null as (() => void) | null,
   };
@@ -47,6 +49,7 @@ function rig() {
         await new Promise<void>((_, reject) => (state.hangs = () => reject(new Error('killed'))));
       may();
       state.waits -= 1;
+      state.after();
       return true;
     },
     shut: () => {
@@ -187,6 +190,17 @@ it.each<[string, (r: ReturnType<typeof rig>) => void]>([
   for (let turn = 0; turn < 5; turn++) await settle();
   expect(all.did).toContain('shut');
   expect(all.pushes()).toBe(1);
+});
+
+it('begins no further file after the leadership has ended', async () => {
+  const { state, opened, finish, ping, pushes } = rig();
+  await opened();
+  finish(3);
+  state.after = () => {
+    state.leadership = null;
+  };
+  await ping();
+  expect(pushes()).toBe(1);
 });
 
 it('does not take the answers of an earlier connection for those of this one', async () => {

@@ -56,7 +56,9 @@ export function renderPgbackrestConf(place: Pick<Place, 'data' | 'port' | 'clust
   const lines = (section: Record<string, string>) => Object.entries(section).map(([name, value]) => `${name}=${value}`);
   // After a change of leader a file may be there already; pgBackRest compares it and warns.
   const push = { 'log-level-stderr': 'error' };
-  const sections = { global: values, 'global:archive-push': push, [stanza]: database };
+  // pgBackRest would refuse a PostgreSQL whose archive_mode is off. Its files come from the keeper.
+  const backup = { 'archive-check': 'n' };
+  const sections = { global: values, 'global:archive-push': push, 'global:backup': backup, [stanza]: database };
   return Object.entries(sections)
     .map(([name, section]) => [`[${name}]`, ...lines(section), ''].join('\n'))
     .join('\n');
