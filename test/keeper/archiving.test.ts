@@ -29,7 +29,7 @@ function rig() {
     present: '0/300000',
     gap: undefined as ArchiveQueue['gap'],
     /** Called when a file was handed over. */
-    after: () => undefined as void,
+    after: (() => undefined) as () => void,
     /** Ends the push that hangs; null: none does. */
     hangs: null as (() => void) | null,
   };
