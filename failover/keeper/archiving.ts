@@ -239,7 +239,8 @@ export class Archiving {
         this.released = !wanted;
         this.said = null;
       },
-      (error) => this.say(`the replication slot of the archive: ${messageOf(error)}`),
+      // PostgreSQL may just be told to stop.
+      (error) => this.host.settled && this.say(`the replication slot of the archive: ${messageOf(error)}`),
     );
   }
 

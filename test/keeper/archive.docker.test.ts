@@ -137,7 +137,7 @@ it('hands nothing to the repository before the monitor says so, and then all, wi
   console.log(`stopped without archiving: ${await stops(B, 2)} ms`);
   await monitor.done(B, 3, { kind: 'lead', sync: { leader: B, k: 0, members: [] } });
   monitor.order(A, 3, { kind: 'follow', leader: B, method: 'stream' });
-  await monitor.until(A, streams, 'streams', 30_000);
+  await monitor.until(A, (s) => s.done && s.postgres.streamingFrom === B, 'streams', 30_000);
   expect(await psqlOn(B, 'SHOW archive_mode')).toBe('off');
   const before = await fillOn(B);
   await answersFor(B, LEASE_MS);
@@ -148,6 +148,7 @@ it('hands nothing to the repository before the monitor says so, and then all, wi
   expect((await inRepository(B, '*.history')).map((path) => path.slice(-16)).sort()).toEqual([
     '00000002.history',
     '00000003.history',
+    '00000004.history',
   ]);
   const archivedTo = () => monitor.view(B).status?.archive?.archivedTo ?? '0/0';
   for (const node of [A, B]) {
@@ -215,5 +216,5 @@ it('hands the lead over at once while the repository hangs, and the next leader 
   );
   expect(numbers.filter((number, at) => at > 0 && number - (numbers[at - 1] ?? 0) > 1)).toEqual([]);
   expect(archive?.gap).toBeUndefined();
-  expect(await inRepository(A, '00000004.history')).toHaveLength(1);
+  expect(await inRepository(A, '00000005.history')).toHaveLength(1);
 });
