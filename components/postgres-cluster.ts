@@ -21,6 +21,7 @@ import { type ImageName, imageContext, imagePart, imageTag, labels, NAMES } from
 import { poolerConfig } from '../stack/pooler-config';
 import { buildTopology, type StackIdentity, type Topology } from '../stack/topology';
 import { Backend } from './backend';
+import { makeVolume } from './container';
 import { HaProxy } from './haproxy';
 import { buildImage } from './image';
 import { Monitor } from './monitor';
@@ -73,6 +74,8 @@ export class PostgresCluster extends pulumi.ComponentResource {
   readonly poolUrl: pulumi.Output<string> | undefined;
   /** Token of the monitor's commands (`Authorization: Bearer …`). Secret. */
   readonly adminToken: pulumi.Output<string>;
+  /** Passphrase of the backups' repository. Without it nobody can restore a backup. Secret; undefined without backups. */
+  readonly backupPassphrase: pulumi.Output<string> | undefined;
   /** Password of pgAdmin's login page; undefined without pgAdmin. Secret. */
   readonly pgadminLogin: pulumi.Output<string> | undefined;
   /** Command that ends when the cluster serves. */
@@ -124,6 +127,9 @@ export class PostgresCluster extends pulumi.ComponentResource {
     this.readUrl = urls.read;
     this.poolUrl = pooler && pulumi.secret(urls.apply(({ pool = '' }) => pool));
     this.adminToken = pulumi.secret(clusterKey.apply((key) => derivedPassword(key, 'admin')));
+    this.backupPassphrase = args.settings.backup
+      ? pulumi.secret(clusterKey.apply((key) => derivedPassword(key, 'backup')))
+      : undefined;
     this.registerOutputs({ writeUrl: this.writeUrl, readUrl: this.readUrl });
   }
 
@@ -132,10 +138,11 @@ export class PostgresCluster extends pulumi.ComponentResource {
    * one on every run.
    */
   secretOutputs(): Record<string, pulumi.Output<string>> {
-    const { writeUrl, readUrl, poolUrl, databasePassword, adminToken, pgadminLogin } = this;
+    const { writeUrl, readUrl, poolUrl, databasePassword, adminToken, backupPassphrase, pgadminLogin } = this;
     return {
       ...{ writeUrl, readUrl, databasePassword, adminToken },
       ...(poolUrl === undefined ? {} : { poolUrl }),
+      ...(backupPassphrase === undefined ? {} : { backupPassphrase }),
       ...(pgadminLogin === undefined ? {} : { pgadminLogin }),
     };
   }
@@ -279,6 +286,11 @@ export class PostgresCluster extends pulumi.ComponentResource {
   ): PostgresNode[] {
     const { topology } = this;
     const { sharedMemoryBytes, nodeMemoryBytes } = this.args.settings;
+    const backupVolume = makeVolume(this, this.part(NAMES.backupVolume), {
+      name: topology.backupVolume,
+      labels: labels(topology.stackLabel, 'backup'),
+      keep: true,
+    });
     const nodes: PostgresNode[] = [];
     for (const node of topology.nodes) {
       nodes.push(
@@ -287,7 +299,7 @@ export class PostgresCluster extends pulumi.ComponentResource {
           {
             ...node,
             ...{ image, stackLabel: topology.stackLabel, database: this.database() },
-            ...{ sharedMemoryBytes, memoryBytes: nodeMemoryBytes },
+            ...{ sharedMemoryBytes, memoryBytes: nodeMemoryBytes, backupVolume },
             network: network.name,
             monitorAddress: topology.monitor.address,
             monitor: topology.monitor.name,

@@ -22,6 +22,8 @@ const MIB = 1024 ** 2;
 export interface PostgresNodeArgs extends ContainerArgs {
   /** Name of the data volume. It is kept when the stack is destroyed. */
   readonly volume: string;
+  /** Volume of the backups. Always mounted, so that turning backups on replaces no container. */
+  readonly backupVolume: docker.Volume;
   /** The database and its owner, recorded in the volume's labels. */
   readonly database: { readonly name: string; readonly user: string };
   /** Size of /dev/shm. */
@@ -66,7 +68,7 @@ export class PostgresNode extends pulumi.ComponentResource {
       role: 'postgres',
       user: `${IDS.postgres}:${IDS.postgres}`,
       networksAdvanced: [{ name: args.network, ipv4Address: args.address }],
-      mounts: [volumeMount(this.volume, PATHS.nodeVolume)],
+      mounts: [volumeMount(this.volume, PATHS.nodeVolume), volumeMount(args.backupVolume, PATHS.backupVolume)],
       uploads: [secretFile(PATHS.keeperConfig, keeperConfig(args))],
       shmSize: Math.ceil(args.sharedMemoryBytes / MIB),
       ...(args.memoryBytes > 0 && { memory: Math.floor(args.memoryBytes / MIB) }),

@@ -3,6 +3,7 @@
  * disks, HAProxy, the config, and the story of the run.
  */
 import type { DeclaredNode, Policy } from '../failover/core/state/cluster';
+import { Repository } from './archive';
 import { installBuiltins } from './builtins';
 import { Disk, LIGHT, type Load } from './disks';
 import { Engine } from './engine';
@@ -75,6 +76,7 @@ export class Machine {
   readonly history = new History((words) => this.fail(words));
   readonly reports = new ReportReplicas(this);
   readonly violations: string[] = [];
+  readonly repository = new Repository((words) => this.fail(words));
   readonly story: string[] = [];
   /** Receives what the nodes' PostgreSQL servers report. */
   readonly witness: Witness = {

@@ -8,6 +8,7 @@ import type { Request } from '../failover/core/state/observation';
 import type { Loop } from '../failover/monitor/loop';
 import { createMonitor } from '../failover/monitor/monitor';
 import type { Log, Seen, Store } from '../failover/monitor/ports';
+import { BACKUP } from './archive';
 import { Process } from './engine';
 import { CLUSTER_KEY, type Machine, MONITOR_ADDRESS, STACK_SETTINGS } from './machine';
 
@@ -146,6 +147,7 @@ export class SimMonitor {
         ...STACK_SETTINGS,
         postgresSettings: world.postgresSettings,
         rebuildInPlace: world.rebuildInPlace,
+        ...(world.policy.backup === true && { backup: BACKUP }),
       },
       listen: { address: MONITOR_ADDRESS, port: 7400 },
       sockets: '/run/haproxy',

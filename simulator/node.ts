@@ -19,6 +19,7 @@ import {
 import { settingValues } from '../failover/keeper/postgres/config-files';
 import { OwnTime, TICK_MS } from '../failover/keeper/postgres/own-time';
 import { type Floors, type PostgresSettings, Tunables, withSettings } from '../failover/keeper/tunables';
+import { SimArchive } from './archive';
 import { COPY_MB_A_MS, Disk, type Load, RESERVE_MB, VERIFY_MB_A_MS } from './disks';
 import { type Engine, Process } from './engine';
 import { CLUSTER_KEY, type Machine, MONITOR_ADDRESS } from './machine';
@@ -311,10 +312,13 @@ export class SimPostgres implements Postgres {
   private inFile = '';
   private isNew = true;
 
+  readonly archive?: SimArchive;
+
   constructor(
     private readonly node: SimNode,
     private readonly process: Process,
   ) {
+    if (node.world.policy.backup === true) this.archive = new SimArchive(node, process);
     this.tunables = new Tunables(settingValues(node.name, null));
     this.engine = process.engine;
   }
@@ -631,6 +635,7 @@ export class SimPostgres implements Postgres {
     if (postgres === null) return;
     this.endsByOrder = true;
     this.stopHeartbeat();
+    this.archive?.shut();
     const limit = this.engine.sleep(STOP_LIMIT_MS, this.process);
     await Promise.race([postgres.shutDown(), this.exited, limit]);
     postgres.process.kill();

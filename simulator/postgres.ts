@@ -9,7 +9,7 @@ import { type Disk, type Load, SEGMENT_MB, SLOT_KEEP_MB, START_MB, WAL_KEEP_MB }
 import { type Engine, Process } from './engine';
 import { Channel, type Links } from './links';
 import { type Settings, TOO_MUCH_MEMORY } from './settings';
-import { type Change, type DataDir, printLsn, type Table, type WalRecord, whyImpossible } from './wal';
+import { archivedUpTo, type Change, type DataDir, printLsn, type Table, type WalRecord, whyImpossible } from './wal';
 
 export interface SimDisk {
   /** Factor of the duration of every write; Infinity: frozen. */
@@ -930,7 +930,7 @@ export class PostgresServer {
     const recordMb = disk.load?.recordMb ?? 0;
     if (recordMb === 0) return;
     const asked = [...data.slotAt].filter(([slot]) => data.slots.has(slot) && !data.lostSlots.has(slot));
-    const slotsFrom = Math.min(data.flushed, ...asked.map(([, position]) => position));
+    const slotsFrom = Math.min(data.flushed, ...asked.map(([, position]) => position), archivedUpTo(data));
     const least = Math.max(slotsFrom, data.flushed - Math.floor(SLOT_KEEP_MB / recordMb));
     const kept = Math.floor(WAL_KEEP_MB / recordMb);
     this.removeLog(Math.max(kept, data.flushed - least));

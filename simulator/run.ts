@@ -34,6 +34,7 @@ const BUILD_LIMIT_MS = 60_000;
 const HEAL_LIMIT_MS = 180_000;
 /** Longer than `hangTimeout`, ms. Any problem of a leader is detected by then. */
 const SETTLED_MS = 2_600;
+const ARCHIVE_LIMIT_MS = 120_000;
 const QUIET_LIMIT_MS = 90_000;
 
 export async function simulate(options: RunOptions): Promise<RunResult> {
@@ -101,7 +102,18 @@ async function play(world: World, { faults, steady = false }: RunOptions): Promi
   world.network.far.clear();
   if (!(await reaches(world, 'NOT IDENTICAL', QUIET_LIMIT_MS, () => world.identical()))) return;
   world.checkIdentical();
+  if (world.policy.backup === true) await checkArchive(world);
   world.history.checkPhantoms();
+}
+
+/** Every file of the leader's history must be in the repository, or written down as missing. */
+async function checkArchive(world: World): Promise<void> {
+  const missing = () => {
+    const data = world.healthy()?.volume.data;
+    return data == null ? 'the leader' : world.repository.missing(data);
+  };
+  const isWhole = await world.engine.run(world.engine.nowMs + ARCHIVE_LIMIT_MS, () => missing() === null);
+  if (!isWhole) world.fail(`NOT ARCHIVED: ${missing()}`);
 }
 
 /** Runs until the condition holds. At the limit it reports the violation, with the monitor's sentence. */

@@ -35,6 +35,19 @@ export function printLsn(position: number): string {
   return `0/${(FIRST_LSN + position * RECORD_BYTES).toString(16).toUpperCase()}`;
 }
 
+/** Number of records that the slot of the archive does not keep. */
+export function archivedUpTo({ archivedFrom }: DataDir): number {
+  return archivedFrom === null
+    ? Number.POSITIVE_INFINITY
+    : Math.floor((Number(archivedFrom) - FIRST_LSN) / RECORD_BYTES);
+}
+
+/** The numbers of the records that are at least partly between two positions. */
+export function recordsIn({ wal, flushed }: DataDir, from: bigint, to: bigint): number[] {
+  const at = (lsn: bigint) => Math.max(0, (Number(lsn) - FIRST_LSN) / RECORD_BYTES);
+  return wal.slice(Math.floor(at(from)), Math.min(flushed, Math.ceil(at(to)))).map(({ id }) => id);
+}
+
 function segmentName({ timeline, wal }: DataDir): string {
   return `${timeline.toString(16).padStart(8, '0')}${wal.length.toString(16).padStart(16, '0')}`;
 }
@@ -110,6 +123,8 @@ export class DataDir {
   readonly lostSlots = new Set<string>();
   /** Records before this one were removed from the WAL. Their effect is in the data. */
   oldest = 0;
+  /** The slot of the archive keeps the WAL from this position on (archive-slot.ts); null: there is none. */
+  archivedFrom: bigint | null = null;
   /** `max_connections` of the leader whose WAL was applied last (S23). */
   connections = 0;
 
@@ -213,6 +228,7 @@ export function rewound(target: DataDir, source: DataDir): DataDir | null {
   const result = new DataDir(source.systemId, wal, [...source.history]);
   result.newestTimeline = source.newestTimeline;
   result.oldest = target.oldest;
+  result.archivedFrom = target.archivedFrom;
   result.connections = source.connections;
   for (const slot of target.slots) result.slots.add(slot);
   return result;

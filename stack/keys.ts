@@ -299,6 +299,15 @@ export const KEYS = {
   rebuildInPlace: bool(false, [
     'When a node has to be copied again and its disk is too small for both the old data and the copy, the old data is removed first. Until the copy is complete, that node has no data.',
   ]),
+  backup: bool(false, [
+    'The leader archives its write-ahead log, encrypted, in the volume postgres-backup. Backups are not complete yet, only the archive is written: [backups](decisions/0033-backups.md).',
+    ['monitor replaced'],
+    'No node restarts. The volume stays.',
+  ]),
+  backupQueue: size('2GB', '64MB', '1TB', [
+    'Write-ahead log that may wait on the disk of the leader while the archive takes nothing. Beyond it, it is let go, and backups have a gap there.',
+    ['monitor replaced'],
+  ]),
   failoverMode: oneOf(
     ['automatic', 'observe'],
     ['With observe, the monitor decides and logs changes of leader, but does not make them.'],

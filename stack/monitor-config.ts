@@ -16,6 +16,9 @@ export interface MonitorSecrets {
   readonly authoritySecret: string;
 }
 
+/** Longest lease of the node that archives, ms. */
+const LEASE_MAX_MS = 2_000;
+
 /**
  * Settings are not named one by one: the file gets those that its schemas ask for.
  */
@@ -25,6 +28,10 @@ export function monitorConfig(
 ): MonitorConfig {
   const { settings, stack, nodes, haproxy, monitor, tls } = topology;
   const own = tls.own && { certificate: tls.own.certificate.path, key: tls.own.key.path };
+  const { backup, backupQueueBytes, hangTimeoutMs, ...plain } = settings;
+  const backups = backup && {
+    backup: { leaseMs: Math.min(hangTimeoutMs, LEASE_MAX_MS), queueBytes: backupQueueBytes },
+  };
   const addresses = { haproxyAddress: haproxy.address, monitorAddress: monitor.address };
   return pick(MonitorConfig, {
     ...settings,
@@ -33,7 +40,7 @@ export function monitorConfig(
     nodes: nodes.map(({ name, address }) => ({ name, address })),
     // Whoever checks the certificate comes under one of its names.
     hostNames: [...new Set([monitor.name, NAMES.monitor, ...(tls.https ? tls.names.filter(isName) : [])])],
-    settings: pick(MonitorConfig.shape.settings, { ...settings, ...addresses, databaseVerifier }),
+    settings: pick(MonitorConfig.shape.settings, { ...plain, ...addresses, databaseVerifier, ...backups }),
     tls: {
       ...{ mode: tls.mode, secret: authoritySecret, names: [...tls.names], own },
       ...(tls.https && { https: { backends: topology.backends.length > 0 } }),

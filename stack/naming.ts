@@ -25,6 +25,7 @@ export const NAMES = {
   haproxySockets: 'haproxy-sockets',
   monitorStore: 'failover-monitor-store',
   prometheusData: 'prometheus-data',
+  backupVolume: 'postgres-backup',
 } as const;
 
 /** User of pgAdmin's login page. The page requires an e-mail address, and no e-mail is ever sent to it. */

@@ -65,6 +65,8 @@ export interface Topology {
    * inside the container and on the host.
    */
   readonly pooler: { readonly name: string; readonly address: string; readonly roles: readonly PoolRole[] } | undefined;
+  /** Volume with the backups, the same one in every node, also while there are none. */
+  readonly backupVolume: string;
   /** The primary first, then the replicas in order. */
   readonly nodes: readonly NodeTopology[];
   /** Host ports by config key; those of backend, Prometheus and pgAdmin only when they run. */
@@ -124,6 +126,7 @@ export function buildTopology(settings: Settings, { project, stack, projectRoot 
     pooler: settings.pooler
       ? { name: named(NAMES.pooler), address: address(HOST.pooler), roles: poolRolesOf(settings) }
       : undefined,
+    backupVolume: named(NAMES.backupVolume),
     nodes: [node(NAMES.primary, 0), ...replicas],
     ports: portsOf(settings),
   });

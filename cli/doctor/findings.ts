@@ -6,6 +6,7 @@
 
 import type { NodeStatus } from '../../failover/contract/api';
 import { type FailureCode, LogCode } from '../../failover/contract/codes';
+import { ARCHIVE_SLOT } from '../../failover/contract/naming';
 import { DEFAULT_STACK } from '../../scripts/lib/stack';
 import { inWords } from '../../scripts/lib/updates';
 import { BAD_PASSWORD, PASSWORD_BY_SQL_NEXT } from '../password-texts';
@@ -632,7 +633,8 @@ const IDLE_SLOTS = first(
 const KEPT_WAL = first(
   ({ name, database, facts: { containers, slotOf } }: NodeView) =>
     (database?.slots ?? []).map(({ name: slot, keptBytes }) => {
-      const isOwn = containers.some((one) => one.role === 'node' && slotOf(one.name) === slot);
+      const isNodes = containers.some((one) => one.role === 'node' && slotOf(one.name) === slot);
+      const isOwn = isNodes || slot === ARCHIVE_SLOT;
       return { name, slot, isOld: !isOwn && (keptBytes ?? 0) > KEPT_BYTES_MAX, size: bytes(keptBytes ?? 0) };
     }),
   [

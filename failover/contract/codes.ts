@@ -160,6 +160,9 @@ export const NOTE_CODES = {
     'A node that is being promoted applies the write-ahead log that it has; the line says how much is left.',
   MENDED: 'Something that the failover needs inside the database was removed or changed, and was made again.',
   SLOT_DROPPED: 'The replication slot of a node that is not declared any more was dropped.',
+  ARCHIVE_PROBLEM:
+    'The repository of the backups takes no write-ahead log, for the reason that follows; it is tried again.',
+  ARCHIVE_GAP: 'Write-ahead log is in no backup: the archive took nothing for too long, or the files were lost.',
   CHECKPOINT_FAILED: 'The checkpoint before a switchover or a stop, or after a promotion, failed.',
   POSTGRES_STOPPED: 'PostgreSQL of a leader shut down as it was told to; the line has how long it took.',
   POSTGRES_WARNING: 'A warning for people about this PostgreSQL.',
@@ -215,6 +218,8 @@ export const TODOS: Readonly<Partial<Record<LogCode, string>>> = {
   ADOPT_WAIT: 'Start every declared node.',
   ADOPT_FORGOTTEN: 'Put its volume back, or `promote` as the line says.',
   ADOPT_UNKNOWN: 'Say which node is right: `npm run failover -- promote <node>`.',
+  ARCHIVE_PROBLEM: 'Remove the cause that is named: mostly the repository is full or cannot be written.',
+  ARCHIVE_GAP: 'Mend the repository. Restores to a moment in the gap are not possible.',
   SLOT_MOVED: 'Stop all monitors but one.',
   CERTIFICATE_REFUSED:
     'Correct the files of `tlsCertificate` and `tlsKey` as the line says; they are read again by themselves.',

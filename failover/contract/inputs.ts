@@ -64,6 +64,8 @@ export const Policy = z.strictObject({
   switchbackAfterMs: z.number().int().min(0),
   /** How long a switchback that is due waits for a moment without an old transaction; then it is put off. */
   switchbackLimitMs: z.number().int().min(0),
+  /** True when the leader archives its write-ahead log for backups. Absent: it does not. */
+  backup: z.boolean().optional(),
   /** `observe`: the monitor decides and logs a change of leader, but does not make it. Absent: automatic. */
   failoverMode: z.enum(['automatic', 'observe']).optional(),
 });

@@ -6,6 +6,10 @@ export const PATHS = {
   monitorConfig: '/etc/postgres-failover/monitor.json',
   /** Volume of a PostgreSQL node: `data` (PGDATA), `keeper` (durable state), `data.new`, `data.old` during a copy. */
   nodeVolume: '/var/lib/postgresql',
+  /** Volume of the backups' repository, the same one in every PostgreSQL node. */
+  backupVolume: '/var/lib/postgres-backup',
+  /** Folder in memory with pgBackRest's config, which holds the passphrase, and its locks. */
+  archiveRun: '/dev/shm/postgres-archive',
   /** Volume of the monitor: the store. */
   monitorVolume: '/var/lib/postgres-failover',
   /** The bundled status page. */

@@ -161,6 +161,15 @@ export const TlsSettings = z.object({
 });
 export type TlsSettings = z.infer<typeof TlsSettings>;
 
+/** What a node needs to know about backups; absent from {@link NodeSettings}: there are none. */
+export const BackupSettings = z.object({
+  /** Length of the lease of the node that archives, ms: at most the time after which a leader counts as hung. */
+  leaseMs: z.number().int().min(500),
+  /** Write-ahead log that may wait while the archive takes nothing, bytes. Beyond it, it is let go: a gap is recorded. */
+  queueBytes: z.number().int().min(0),
+});
+export type BackupSettings = z.infer<typeof BackupSettings>;
+
 const DeclaredNode = z.object({ name: NodeName, address: z.ipv4() });
 
 /**
@@ -186,6 +195,7 @@ export const NodeSettings = z.object({
   postgresSettings: z.record(z.string(), z.string()),
   /** True when a copy may delete the old data before it is complete, for a disk that is too small for both. */
   rebuildInPlace: z.boolean().optional(),
+  backup: BackupSettings.optional(),
   /** Absent from monitors of 0.1.0: off. */
   tls: TlsSettings.optional(),
   /** The present monitors. When absent, the keeper keeps the list that it has. */
@@ -255,6 +265,26 @@ export const SlotView = z.object({
   retainedBytes: z.number().nullable(),
 });
 export type SlotView = z.infer<typeof SlotView>;
+
+const SegmentName = z.string().regex(/^[0-9A-F]{24}$/);
+
+/** The archive as the node that archives sees it. */
+export const ArchiveView = z.object({
+  /** The newest lease has not ended. */
+  open: z.boolean(),
+  /** Files that wait for the archive, and their size together, bytes. */
+  waiting: z.number().int().min(0),
+  waitingBytes: z.number().min(0),
+  /** Up to here all write-ahead log of this leader's history is in the repository, or in the gap. Null: not known. */
+  archivedTo: Lsn.nullable(),
+  /** Timeline of the leader that `archivedTo` is about; absent: not known. */
+  timeline: z.number().int().optional(),
+  /** First and last file that is in no backup: it was let go or was not there any more; absent: there is no gap. */
+  gap: z.object({ from: SegmentName, to: SegmentName }).optional(),
+  /** Why the archive takes nothing; absent: it does. */
+  problem: z.string().max(1_000).optional(),
+});
+export type ArchiveView = z.infer<typeof ArchiveView>;
 
 /** Why a keeper cannot carry out its order now. */
 export const Failure = z
@@ -381,6 +411,8 @@ export const Status = z.object({
    * between.
    */
   slots: z.array(SlotView).max(STATUS_ROWS_MAX).optional(),
+  /** Absent while this node does not archive. */
+  archive: ArchiveView.optional(),
 });
 export type Status = z.infer<typeof Status>;
 
@@ -420,7 +452,19 @@ export const MonitorFrame = z.discriminatedUnion('type', [
    * The keeper answers at once with a `pong` of the same n. Silence is counted only from a ping that was really sent
    * (S11).
    */
-  z.object({ type: z.literal('ping'), n: z.number().int() }),
+  z.object({
+    type: z.literal('ping'),
+    n: z.number().int(),
+    /**
+     * Sent to the opened leader alone: it may archive in this term. `heard`: number of the last ping whose answer the
+     * monitor had when it said so. The lease is counted from the moment at which the keeper sent that answer, so a late
+     * ping gives no time.
+     */
+    archive: z.object({ term: z.number().int(), heard: z.number().int() }).optional(),
+    /** `archivedTo` and `timeline` of the node that archives, or archived last. */
+    archivedTo: Lsn.optional(),
+    archivedTimeline: z.number().int().optional(),
+  }),
 ]);
 export type MonitorFrame = z.infer<typeof MonitorFrame>;
 export type Order = Extract<MonitorFrame, { type: 'order' }>;

@@ -24,6 +24,9 @@ export function copySlotName(node: string): string {
   return `${slotName(node).slice(0, 58)}_copy`;
 }
 
+/** Name of the replication slot with which each node keeps what the backups' repository does not have yet. */
+export const ARCHIVE_SLOT = 'failover_archive';
+
 /**
  * Environment variable of `wait-serving`: the nodes that a person stopped and that stay stopped, separated by commas.
  */

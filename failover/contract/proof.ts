@@ -29,8 +29,12 @@ export function sameProof(a: string, b: string): boolean {
  * - `replication`: for standbys, base backups and rewinds.
  * - `monitor`: for the monitor's own sessions in PostgreSQL.
  * - `admin`: the token of people and scripts that command the monitor over HTTP.
+ * - `backup`: the passphrase with which the backups' repository is encrypted.
  * - `pooler`: for the proofs between monitor and pooler. Clients reach the pooler, so it is not told the cluster key.
  */
-export function derivedPassword(clusterKey: string, role: 'replication' | 'monitor' | 'admin' | 'pooler'): string {
+export function derivedPassword(
+  clusterKey: string,
+  role: 'replication' | 'monitor' | 'admin' | 'backup' | 'pooler',
+): string {
   return createHmac('sha256', clusterKey).update(`password\n${role}`).digest('hex');
 }

@@ -15,6 +15,11 @@ export function violations(before: ClusterState, decision: Decision): string[] {
       const leader = `the opened leader of term ${after.term}`;
       found.push(`the write slot would be opened for ${action.route.node}, which is not ${leader}`);
     }
+    if (action.kind === 'archive' && !mayArchive(after, action)) {
+      found.push(
+        `${action.node} may archive in term ${action.term}, but is not the opened leader of term ${after.term}`,
+      );
+    }
     if (action.kind === 'order' && action.order.term !== after.term) {
       found.push(`an order for ${action.node} carries term ${action.order.term}, the state's is ${after.term}`);
     }
@@ -28,6 +33,10 @@ export function violations(before: ClusterState, decision: Decision): string[] {
 function mayBeOpen(state: ClusterState, node: string): boolean {
   const entry = lastEntry(state);
   return serves(state) && state.leader === node && entry?.opened === true && entry.node === node;
+}
+
+function mayArchive(state: ClusterState, { node, term }: { node: string; term: number }): boolean {
+  return mayBeOpen(state, node) && !state.adopting && term === state.term && lastEntry(state)?.term === term;
 }
 
 /** The invariants of one state, without the state before it. */

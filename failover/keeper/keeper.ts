@@ -22,8 +22,10 @@ import {
   PINGS_A_STATUS,
   type Status,
 } from '../contract/messages';
+import { Archiving } from './archiving';
 import { DurableState } from './durable-state';
 import type { AcceptedOrder, KeeperState } from './keeper-state';
+import type { Leadership } from './leadership';
 import type { Lives } from './lives';
 import { MonitorLink } from './monitor-link';
 import {
@@ -136,6 +138,7 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
   private readonly store: DurableState;
   private readonly pursuit: Pursuit;
   private readonly reports: Reports;
+  private readonly archiving: Archiving | null;
   /** Number of changes of the settings. */
   private version = 0;
   /** Number of steps that failed in a row. */
@@ -157,6 +160,7 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
     this.reports = new Reports(this, clock, this.link);
     this.pursuit = new Pursuit({ node, postgres, clock, host: this });
     this.lives = this.pursuit.lives;
+    this.archiving = postgres.archive === undefined ? null : new Archiving(postgres.archive, clock, this);
     postgres.onCrash = (reason) => this.crashed(reason);
   }
 
@@ -192,6 +196,7 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
 
   /** The handshake succeeded. */
   connected(): void {
+    this.archiving?.connected();
     this.reports.connected();
     this.link.send({ type: 'recall', newest: this.store.copy });
     this.reports.report(true);
@@ -203,6 +208,7 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
     if (frame.type === 'ping') {
       const pong: KeeperFrame = { type: 'pong', n: frame.n };
       this.postgres.pinged();
+      this.archiving?.pinged(frame);
       if (frame.n % PINGS_A_STATUS === 0 && !this.repeats(frame.n)) this.reports.report(true, [pong], this.turn.calm);
       else this.link.send(pong);
       if (this.turn.calm && frame.n % PINGS_A_LOOK === 1) this.wake();
@@ -396,6 +402,21 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
   /** Closes the connection to the monitor, within the limit, ms. */
   close(limitMs: number): Promise<void> {
     return this.link.close(limitMs);
+  }
+
+  /** The leadership in which this node may archive: the present order's, until the node is told to stop. */
+  leadership(): Leadership | null {
+    const leads = this.progress.order?.target.kind === 'lead' && this.leads && !this.stopping;
+    return leads ? this.lives.now.leadership : null;
+  }
+
+  get settled(): boolean {
+    return this.progress.done && this.view.sql !== null;
+  }
+
+  /** What the status says of the archive. */
+  get archive(): Status['archive'] {
+    return this.archiving?.view;
   }
 
   /** True while the keeper is connected and its order is carried out: the container is then healthy. */

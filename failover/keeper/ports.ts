@@ -5,6 +5,7 @@
  */
 import type { FailureCode } from '../contract/codes';
 import type {
+  ArchiveView,
   KeeperFrame,
   MonitorFrame,
   NodeSettings,
@@ -181,6 +182,44 @@ export interface Source {
   address: string;
 }
 
+/** Up to here the repository has all write-ahead log, and on this timeline it was written. */
+export interface Archived {
+  lsn: string;
+  timeline: number;
+}
+
+/** The backups' repository, and what this node hands to it. Files of write-ahead log go there one after the other. */
+export interface Archive {
+  /** Time since the machine started, also while it was suspended, ms. */
+  bootMs(): number;
+  /**
+   * Makes the repository ready for this node, and finds out where to go on. `archived`: what it has; null: not known,
+   * so the node begins with the oldest file that it has. May take a while; {@link shut} ends it.
+   */
+  prepare(timeline: number, archived: Archived | null): Promise<void>;
+  /**
+   * Hands the next finished file over, or writes down that it is lost. Resolves with false: none is finished. May take a
+   * while; {@link shut} ends it.
+   */
+  push(flushLsn: string): Promise<boolean>;
+  /** Ends what is under way. */
+  shut(): void;
+  /** What waits. */
+  look(flushLsn: string): ArchiveQueue;
+  /** Lets write-ahead log go, so that no more than `queueBytes` waits, and writes the gap down. */
+  letGo(flushLsn: string, queueBytes: number): Promise<void>;
+  /** Beginning of the file that is being written; null: not known. */
+  present(flushLsn: string): string | null;
+  /** Finishes the file that is being written. Writes write-ahead log. */
+  switchSegment(): Promise<void>;
+  /** Keeps all write-ahead log from this position on, for a later leadership of this node; null: from now on. */
+  keep(archivedTo: string | null): Promise<void>;
+  /** Keeps none any more. */
+  release(): Promise<void>;
+}
+
+export type ArchiveQueue = Pick<ArchiveView, 'waiting' | 'waitingBytes' | 'archivedTo' | 'timeline' | 'gap'>;
+
 /** One PostgreSQL and its data directory. Every call has its own deadline and throws {@link KeeperError} or an Error. */
 export interface Postgres {
   /**
@@ -192,6 +231,8 @@ export interface Postgres {
    * Called every few seconds with the amount of WAL that a copy has still to replay, after {@link Postgres.copyFrom}.
    */
   onProgress?: (text: string) => void;
+  /** Absent: this PostgreSQL has no backups. {@link stop} shuts it until the next start. */
+  readonly archive?: Archive;
   observe(): Promise<View>;
 
   /** Creates a new cluster in `data.new`, complete and synced. */

@@ -94,6 +94,7 @@ function stable(status: Status): string {
     n: 0,
     upMs: 0,
     slots: null,
+    archive: status.archive && { gap: status.archive.gap, problem: status.archive.problem },
     lead: status.lead && {
       ...{ ...status.lead, ...NO_BEAT, flushLsn: null },
       standbys: status.lead.standbys.map((s) => `${s.name} ${s.state} ${s.syncState}`),

@@ -13,6 +13,7 @@ export interface Facts extends Pick<PursuitHost, 'state' | 'view' | 'stopping'> 
   readonly settings: NodeSettings | null;
   readonly progress: Pick<Status, 'done' | 'failure'>;
   readonly postgres: Pick<Postgres, 'heartbeat'>;
+  readonly archive?: Status['archive'];
 }
 
 /** What a status says about the reports of the node. */
@@ -119,5 +120,6 @@ export function buildStatus(facts: Facts, { n, upMs, settingsAreNew, crashes, sl
     },
     lead: leadOf(facts),
     ...(slotsAreNew && slots !== undefined ? { slots } : {}),
+    ...(facts.archive === undefined ? {} : { archive: facts.archive }),
   };
 }

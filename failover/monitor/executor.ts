@@ -16,7 +16,7 @@ export class Executor {
   private closing = false;
 
   constructor(
-    private readonly keepers: Pick<Keepers, 'order' | 'probe'>,
+    private readonly keepers: Pick<Keepers, 'order' | 'probe' | 'archive'>,
     private readonly router: Pick<Router, 'write' | 'read' | 'closed'>,
     private readonly opening: Pick<Opening, 'want'>,
     private readonly pooler: Pick<PoolerPause, 'holdsBack'>,
@@ -34,6 +34,7 @@ export class Executor {
     const addressOf = (node: string) => nodes.find((n) => n.name === node)?.address ?? null;
     const addressesOf = (names: readonly string[]) => names.map(addressOf).filter((address) => address !== null);
     if (!this.revoked) this.opening.want(actions.find((action) => action.kind === 'certify') ?? null);
+    if (!this.revoked) this.keepers.archive(actions.find((action) => action.kind === 'archive') ?? null);
     const waits = this.revoked ? false : this.pooler.holdsBack(state);
     for (const action of actions) {
       if (this.revoked) return;
@@ -55,6 +56,7 @@ export class Executor {
           this.keepers.probe(action.node);
           break;
         case 'certify':
+        case 'archive':
           break;
       }
     }

@@ -33,6 +33,8 @@ export interface Keepers {
   order(node: string, order: SentOrder): void;
   /** Sends a copy of the state to every connected keeper that has not got this one yet (S10). */
   remember(copy: StateCopy): void;
+  /** Sets which node's pings say that it may archive, and in which term; null: none. */
+  archive(by: { node: string; term: number } | null): void;
   /** Starts one quick connect to the node's PostgreSQL, unless one is under way. */
   probe(node: string): void;
   /** Removes a node from the stack: its keeper is refused, and the other keepers get the new list of nodes. */

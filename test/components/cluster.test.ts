@@ -32,6 +32,7 @@ const SMALLEST = [
   'Volume failover-monitor-store',
   'Volume haproxy-config',
   'Volume haproxy-sockets',
+  'Volume postgres-backup',
   'Volume postgres-primary-data',
 ];
 const replica = (i: number) => [
@@ -99,8 +100,16 @@ describe('the cluster', () => {
       'adminToken',
     ];
     expect((await names({ backend: 'false' })).sort()).toEqual(always.sort());
-    const optional = ['apiUrl', 'apiDocsUrl', 'prometheusUrl', 'pgadminUrl', 'pgadminLogin', 'poolUrl'];
-    const all = await names({ pgadmin: 'true', monitoring: 'true', pooler: 'true' });
+    const optional = [
+      'apiUrl',
+      'apiDocsUrl',
+      'prometheusUrl',
+      'pgadminUrl',
+      'pgadminLogin',
+      'poolUrl',
+      'backupPassphrase',
+    ];
+    const all = await names({ pgadmin: 'true', monitoring: 'true', pooler: 'true', backup: 'true' });
     expect(all).toEqual(expect.arrayContaining([...always, ...optional]));
   });
 
@@ -122,7 +131,15 @@ describe('the cluster', () => {
     const tuned = {
       ...{ replicas: '3', hangTimeout: '5s', syncMode: 'asynchronous', onNoReplica: 'block', maxLag: '1GB' },
       ...{ readFallback: 'false', startGrace: '1s', switchback: 'false', switchbackAfter: '1m', holdTimeout: '5s' },
-      ...{ writePort: '6434', bindAddress: '0.0.0.0', databaseName: 'other', databaseUser: 'other', backend: 'false' },
+      ...{
+        backup: 'true',
+        backupQueue: '1GB',
+        writePort: '6434',
+        bindAddress: '0.0.0.0',
+        databaseName: 'other',
+        databaseUser: 'other',
+        backend: 'false',
+      },
     };
     const after = await cluster(tuned, 'other');
     for (const name of ['postgres-primary', 'postgres-replica-1'])

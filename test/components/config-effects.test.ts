@@ -28,6 +28,7 @@ const OTHER: Record<string, string> = {
   onNoReplica: 'block',
   maxLag: '1GB',
   failoverMode: 'observe',
+  backupQueue: '4GB',
   logFormat: 'json',
   logSize: '20MB',
   notifyWebhook: 'https://example.com/hook',
@@ -43,6 +44,7 @@ const OTHER: Record<string, string> = {
 /** What else is set for a key whose effects depend on it; its effects are those in any of these. */
 const WITH: Partial<Record<KeyName, readonly Record<string, string>[]>> = {
   bindAddress: [{}, { tls: 'on' }],
+  backupQueue: [{ backup: 'true' }],
   clientNetworks: [{ bindAddress: '192.0.2.9', tls: 'on' }],
 };
 const DATA = {

@@ -60,7 +60,10 @@ describe('a PostgreSQL node', () => {
       image: 'sha256:postgres-image',
       user: '10000:10000',
       networksAdvanced: [{ name: 'postgres-failover-inner', ipv4Address: '10.201.43.21' }],
-      mounts: [{ type: 'volume', source: 'postgres-replica-1-data', target: '/var/lib/postgresql' }],
+      mounts: [
+        volume('postgres-replica-1-data', '/var/lib/postgresql'),
+        volume('postgres-backup', '/var/lib/postgres-backup'),
+      ],
       uploads: [upload('/etc/postgres-failover/keeper.json', expect.any(String))],
       shmSize: 1024,
       healthcheck: { tests: ['CMD', 'keeper-health'], interval: '15s', timeout: '5s', retries: 2 },
@@ -161,6 +164,7 @@ describe('the monitor', () => {
         switchbackAfterMs: 30_000,
         switchbackLimitMs: 600_000,
         failoverMode: 'automatic',
+        backup: false,
       },
     });
   });

@@ -15,7 +15,7 @@ const ALL = {
 /** Parts that came after 0.1.0. */
 const ADDED = [
   ...['certificate-authority', 'password-salt'],
-  ...['postgres-primary-ready', 'postgres-replica-1-ready', 'postgres-replica-2-ready'],
+  ...['postgres-backup', 'postgres-primary-ready', 'postgres-replica-1-ready', 'postgres-replica-2-ready'],
 ];
 
 /** Of each resource the places that Pulumi looks for it: `types of its parents$its type::name`. */

@@ -1,10 +1,11 @@
 /** Two real nodes whose archive fails or hangs: a copy ends, the lead is handed over, and the old leader follows (S26). */
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { PATHS } from '../../failover/contract/layout';
 import { lsnDistance } from '../../failover/contract/lsn';
 import type { Status } from '../../failover/contract/messages';
-import { slotName } from '../../failover/contract/naming';
+import { ARCHIVE_SLOT, slotName } from '../../failover/contract/naming';
 import { waitFor } from '../rig/wait';
-import { docker, NodePair } from './node-containers';
+import { docker, NodePair, removeNode } from './node-containers';
 
 /** PostgreSQL waits for its archiver for as long as this runs, s. */
 const HANGS_S = 300;
@@ -86,4 +87,134 @@ it('hands the lead over without waiting for the archiver, and follows', async ()
   await monitor.done(B, 2, { kind: 'lead', sync: { leader: B, k: 0, members: [] } });
   monitor.order(A, 2, { kind: 'follow', leader: B, method: 'stream' });
   await monitor.until(A, (s) => s.done && s.postgres.streamingFrom === B, 'follows', 30_000);
+});
+
+// From here on PostgreSQL has no archive, and the keeper hands write-ahead log to the backups' repository.
+
+const ARCHIVE_MS = 30_000;
+const LEASE_MS = 2_000;
+/** A hand-over waits for nothing of the archive. PostgreSQL's own shutdown takes the most of it. */
+const HANDED_OVER_MS = 1_000;
+
+async function inRepository(node: string, pattern: string): Promise<string[]> {
+  return (await docker('exec', node, 'find', PATHS.backupVolume, '-name', pattern)).split('\n').filter(Boolean);
+}
+/** The names of the WAL files in the repository, without pgBackRest's checksum. */
+async function pushed(node = B): Promise<string[]> {
+  const paths = await inRepository(node, '0*-*');
+  return paths.flatMap((path) => /\/([0-9A-F]{24})-[0-9a-f]{40}(\.zst)?$/.exec(path)?.[1] ?? []);
+}
+/** Writes a file of write-ahead log on this node, and returns its name. */
+async function fillOn(node: string): Promise<string> {
+  const statement = "SELECT pg_walfile_name(pg_logical_emit_message(false, 'filler', 'x'))";
+  const name = await psqlOn(node, statement);
+  await psqlOn(node, 'SELECT pg_switch_wal()');
+  return name;
+}
+const arrives = (name: string, node = B) =>
+  waitFor(`${name} arrives`, ARCHIVE_MS, async () => (await pushed(node)).includes(name));
+const mayArchive = (node: string, term: number) => {
+  monitor.archivist = { node, term };
+  return monitor.until(node, (s) => s.archive?.open === true, 'has the lease', 20_000);
+};
+/** Returns when the node has answered pings for so long, ms. */
+async function answersFor(node: string, ms: number): Promise<void> {
+  const from = monitor.view(node).answered ?? 0;
+  await waitFor(`${node} answers`, 10_000, () => (monitor.view(node).answered ?? 0) > from + ms / 100);
+}
+/** Tells a node to stop, and returns how long that took, ms. */
+async function stops(node: string, term: number): Promise<number> {
+  const fromMs = performance.now();
+  monitor.order(node, term, { kind: 'stop' });
+  await monitor.until(node, (s) => s.postgres.state === 'stopped', 'stopped', STOPPED_LIMIT_MS);
+  return Math.round(performance.now() - fromMs);
+}
+const pushes = async (node: string) => /^\s*\d+\s+pgbackrest /m.test(await docker('top', node, '-eo', 'pid,args'));
+
+it('hands nothing to the repository before the monitor says so, and then all, without an archive of PostgreSQL', async () => {
+  monitor.settle({ ...pair.settings, postgresSettings: {}, backup: { leaseMs: LEASE_MS, queueBytes: 1e9 } });
+  await stops(A, 2);
+  console.log(`stopped without archiving: ${await stops(B, 2)} ms`);
+  await monitor.done(B, 3, { kind: 'lead', sync: { leader: B, k: 0, members: [] } });
+  monitor.order(A, 3, { kind: 'follow', leader: B, method: 'stream' });
+  await monitor.until(A, (s) => s.done && s.postgres.streamingFrom === B, 'streams', 30_000);
+  expect(await psqlOn(B, 'SHOW archive_mode')).toBe('off');
+  const before = await fillOn(B);
+  await answersFor(B, LEASE_MS);
+  expect(await pushed()).toEqual([]);
+  await mayArchive(B, 3);
+  await arrives(before);
+  await arrives(await fillOn(B));
+  expect((await inRepository(B, '*.history')).map((path) => path.slice(-16)).sort()).toEqual([
+    '00000002.history',
+    '00000003.history',
+    '00000004.history',
+  ]);
+  const archivedTo = () => monitor.view(B).status?.archive?.archivedTo ?? '0/0';
+  for (const node of [A, B]) {
+    await waitFor(`${node} keeps what is not archived, and no more`, 30_000, async () => {
+      const text = `SELECT restart_lsn FROM pg_replication_slots WHERE slot_name = '${ARCHIVE_SLOT}'`;
+      return (await psqlOn(node, text)) === archivedTo();
+    });
+  }
+  const config = await docker('exec', B, 'cat', `${PATHS.archiveRun}/pgbackrest.conf`);
+  expect(await docker('exec', B, 'stat', '-c', '%a', `${PATHS.archiveRun}/pgbackrest.conf`)).toBe('600');
+  expect(await docker('logs', B)).not.toContain(/cipher-pass=(\S+)/.exec(config)?.[1] ?? 'cipher');
+});
+
+it('hands on nothing of a standby, nor of a leader whose lease was taken', async () => {
+  monitor.archivist = { node: A, term: 3 };
+  await monitor.until(B, (s) => s.archive === undefined, 'archives no more', 10_000);
+  const name = await fillOn(B);
+  await answersFor(A, LEASE_MS);
+  expect(monitor.view(A).status?.archive).toBeUndefined();
+  expect(await pushed()).not.toContain(name);
+  await mayArchive(B, 3);
+  await arrives(name);
+});
+
+it('hands on nothing of a leader that was paused for longer than its lease, although old pings reach it', async () => {
+  await docker('pause', B);
+  const view = monitor.view(B);
+  const [answered, fromMs] = [view.answered ?? 0, performance.now()];
+  // These pings wait in its socket, and say that it may archive.
+  await waitFor('the lease is over', 10_000, async () => performance.now() - fromMs > LEASE_MS);
+  monitor.archivist = null;
+  await docker('unpause', B);
+  const name = await fillOn(B);
+  await waitFor('it has read them', 10_000, async () => (view.answered ?? 0) > answered + LEASE_MS / 100);
+  await answersFor(B, LEASE_MS);
+  expect(await pushed()).not.toContain(name);
+  await mayArchive(B, 3);
+  await arrives(name);
+});
+
+it('hands the lead over at once while the repository hangs, and the next leader hands on the rest', async () => {
+  const info = (await inRepository(B, 'archive.info')).join();
+  // Opening a pipe that no process writes to waits.
+  await docker('exec', B, 'sh', '-c', `mv ${info} ${info}.aside && mkfifo ${info}`);
+  await docker('exec', B, 'sh', '-c', `mv ${info}.copy ${info}.copy.aside && mkfifo ${info}.copy`);
+  const name = await fillOn(B);
+  await waitFor('pgBackRest hangs', 20_000, () => pushes(B));
+  const tookMs = await stops(B, 3);
+  console.log(`stopped while the repository hangs: ${tookMs} ms, ${monitor.view(B).notes.at(-1)}`);
+  expect(tookMs).toBeLessThan(HANDED_OVER_MS);
+  expect(await pushes(B)).toBe(false);
+  const shutdown = monitor.view(B).status?.postgres.lsn ?? null;
+  if (shutdown === null) throw new Error('the stopped leader has no position');
+  await monitor.until(A, ({ postgres: { lsn } }) => lsn !== null && lsnDistance(shutdown, lsn) > 0, 'level', 10_000);
+  // The old leader is gone with its disk.
+  await removeNode(B);
+  await docker('exec', A, 'sh', '-c', `mv ${info}.aside ${info}; mv ${info}.copy.aside ${info}.copy`);
+  await monitor.done(A, 4, { kind: 'lead', sync: { leader: A, k: 0, members: [] } });
+  const { archive } = await mayArchive(A, 4);
+  await arrives(name, A);
+  await arrives(await fillOn(A), A);
+  const files = (await pushed(A)).sort();
+  const numbers = files.map(
+    (file) => Number.parseInt(file.slice(8, 16), 16) * 4_096 + Number.parseInt(file.slice(16), 16),
+  );
+  expect(numbers.filter((number, at) => at > 0 && number - (numbers[at - 1] ?? 0) > 1)).toEqual([]);
+  expect(archive?.gap).toBeUndefined();
+  expect(await inRepository(A, '00000005.history')).toHaveLength(1);
 });

@@ -62,15 +62,19 @@ export interface NodeOptions {
   address: string;
   monitor: { host: string; port: number };
   clusterKey: string;
+  /** Volume of the backups' repository. @default none */
+  backupVolume?: string;
 }
 
 /** Creates and starts a node the way the program does: config uploaded, all capabilities dropped, an init as PID 1. */
 export async function startNode(options: NodeOptions): Promise<void> {
-  const { name, image, network, address, monitor, clusterKey } = options;
+  const { name, image, network, address, monitor, clusterKey, backupVolume } = options;
+  const backup = `type=volume,source=${backupVolume},target=${PATHS.backupVolume}`;
   await docker(
     ...['create', '--name', name, '--network', network, '--ip', address, '--init', '--cap-drop', 'ALL'],
     ...['--security-opt', 'no-new-privileges:true', '--stop-timeout', '60', '--shm-size', '128m', '--memory', '512m'],
     ...['--log-driver', 'json-file', '--log-opt', 'max-size=10m', '--log-opt', 'max-file=3'],
+    ...(backupVolume === undefined ? [] : ['--mount', backup]),
     ...['--memory-swap', '512m', '--mount', `type=volume,source=${name}-data,target=${PATHS.nodeVolume}`, image],
   );
   const folder = mkdtempSync(join(tmpdir(), 'keeper-config-'));
@@ -121,6 +125,10 @@ export class NodePair {
     this.monitor = new ScriptedMonitor(this.clusterKey, this.settings);
   }
 
+  private get backupVolume(): string {
+    return `${this.options.prefix}-backup`;
+  }
+
   private get network(): string {
     return `${this.options.prefix}-inner`;
   }
@@ -130,12 +138,12 @@ export class NodePair {
 
   /** Makes both nodes from nothing; a leads alone and b follows it, by a copy. */
   async start(): Promise<void> {
-    const { a, b, monitor, network, image, host, clusterKey } = this;
+    const { a, b, monitor, network, image, host, clusterKey, backupVolume } = this;
     await this.removeNodes();
     await docker('network', 'create', '--subnet', this.settings.subnet, '--gateway', host, network);
     await monitor.listen(host, this.options.port);
     await buildImage(image, this.options.buildArgs);
-    const base = { image, network, monitor: { host, port: this.options.port }, clusterKey };
+    const base = { image, network, monitor: { host, port: this.options.port }, clusterKey, backupVolume };
     await Promise.all([a, b].map((name) => startNode({ ...base, name, address: this.address[name] ?? '' })));
     for (const name of [a, b])
       await monitor.until(name, (s) => s.postgres.state === 'absent', 'first status', START_LIMIT_MS);
@@ -147,6 +155,7 @@ export class NodePair {
   private async removeNodes(): Promise<void> {
     await Promise.all([this.a, this.b].map(removeNode));
     await dockerQuietly('network', 'rm', this.network);
+    await dockerQuietly('volume', 'rm', this.backupVolume);
   }
 
   async remove(): Promise<void> {

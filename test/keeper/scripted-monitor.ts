@@ -17,6 +17,8 @@ export interface NodeView {
   connected: boolean;
   status: Status | null;
   notes: string[];
+  /** Number of the newest ping that it answered; null: it answered none. */
+  answered: number | null;
   /** `performance.now()` of the last break of the connection. */
   brokenAtMs: number;
   socket: Socket | null;
@@ -24,6 +26,10 @@ export interface NodeView {
 
 export class ScriptedMonitor {
   readonly nodes = new Map<string, NodeView>();
+  /** The node that may archive. */
+  archivist: { node: string; term: number } | null = null;
+  /** What the pings say of the repository. */
+  private archived: { archivedTo?: string; archivedTimeline?: number } = {};
   private readonly server: Server;
   private readonly waiting = new Set<() => void>();
   private seq = 0;
@@ -37,8 +43,16 @@ export class ScriptedMonitor {
     this.server = createServer((socket) => this.serve(socket));
     this.pinger = setInterval(() => {
       this.pings += 1;
-      for (const view of this.nodes.values()) this.write(view.socket, { type: 'ping', n: this.pings });
+      for (const [node, view] of this.nodes) this.write(view.socket, this.pingOf(node, view));
     }, PING_INTERVAL_MS);
+  }
+
+  private pingOf(node: string, { answered }: NodeView): MonitorFrame {
+    const { archivist: by, pings: n } = this;
+    const archive = by?.node === node && answered !== null ? { archive: { term: by.term, heard: answered } } : {};
+    const { archivedTo = null, timeline } = (by && this.view(by.node).status?.archive) ?? {};
+    if (archivedTo !== null) this.archived = { archivedTo, ...(timeline && { archivedTimeline: timeline }) };
+    return { type: 'ping', n, ...archive, ...this.archived };
   }
 
   listen(host: string, port: number): Promise<void> {
@@ -56,7 +70,7 @@ export class ScriptedMonitor {
   view(node: string): NodeView {
     const known = this.nodes.get(node);
     if (known !== undefined) return known;
-    const fresh = { connected: false, status: null, notes: [], brokenAtMs: 0, socket: null };
+    const fresh = { connected: false, status: null, notes: [], answered: null, brokenAtMs: 0, socket: null };
     this.nodes.set(node, fresh);
     return fresh;
   }
@@ -131,9 +145,11 @@ export class ScriptedMonitor {
         view.socket = socket;
         view.connected = true;
         view.status = null;
+        view.answered = null;
         this.write(socket, { type: 'welcome', mac: proof(this.clusterKey, 'monitor', frame.nonce, nonce, frame.node) });
         this.write(socket, { type: 'settings', settings: this.settings });
       } else if (view !== null && frame.type === 'status') view.status = frame;
+      else if (view !== null && frame.type === 'pong') view.answered = frame.n;
       else if (view !== null && frame.type === 'note') view.notes.push(`${frame.code} ${frame.message}`);
       this.changed();
     };

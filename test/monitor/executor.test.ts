@@ -29,7 +29,11 @@ function rig(waits = false) {
   const did: string[] = [];
   const closed = Promise.withResolvers<boolean>();
   const executor = new Executor(
-    { order: (node) => did.push(`order ${node}`), probe: (node) => did.push(`probe ${node}`) },
+    {
+      order: (node) => did.push(`order ${node}`),
+      probe: (node) => did.push(`probe ${node}`),
+      archive: (by) => by !== null && did.push(`archive ${by.node}`),
+    },
     {
       write: () => did.push('write'),
       read: (open, stay) => did.push(`read ${open.join()}, stay ${stay.join()}`),

@@ -9,6 +9,8 @@ import { formatLine, type Level } from '../../failover/contract/log-line';
 import { PROTOCOL_VERSION } from '../../failover/contract/messages';
 import { proof } from '../../failover/contract/proof';
 import { KeeperServer } from '../../failover/monitor/nodes/keepers';
+import { status as statusOf } from '../core/world';
+import { waitFor } from '../rig/wait';
 
 const KEY = 'k'.repeat(40);
 const NAME = 'p\n2026-11-24T21:55:22.123+00:00 INFO  a  OPENED  \x1b[2K';
@@ -115,5 +117,84 @@ describe('a keeper that is proven', () => {
 
   it('of 0.1.0 gets the password, which it needs', async () => {
     expect(await hello('p', KEY)).toMatchObject({ databaseUser: 'app', databasePassword: 'pass-phrase' });
+  });
+});
+
+describe('the node that archives', () => {
+  /** A connected keeper that has answered the first ping. */
+  async function keeper() {
+    const socket = connect(server.port(), '127.0.0.1');
+    const frames = createInterface({ input: socket })[Symbol.asyncIterator]();
+    const next = async () => JSON.parse((await frames.next()).value ?? 'null');
+    const send = (frame: object) => socket.write(`${JSON.stringify(frame)}\n`);
+    const { nonce } = await next();
+    const own = 'c'.repeat(64);
+    const mac = proof(KEY, 'keeper', nonce, own, 'p');
+    send({ type: 'hello', version: PROTOCOL_VERSION, node: 'p', nonce: own, mac });
+    let n = 0;
+    const ping = async () => {
+      server.ping(++n);
+      for (;;) {
+        const frame = await next();
+        if (frame.type === 'ping') return frame;
+      }
+    };
+    const answer = async () => {
+      send({ type: 'pong', n });
+      await waitFor('the answer is read', 2_000, () => server.views(nowMs).p?.heardAtMs === nowMs, 1);
+    };
+    /** Sends a status with this archive. */
+    const report = async (archive: object) => {
+      const { status } = server.views(nowMs).p ?? {};
+      send({ ...statusOf('p'), n: (status?.n ?? 0) + 1, archive });
+      await waitFor('the status is read', 2_000, () => server.views(nowMs).p?.status !== status, 1);
+    };
+    while ((await next()).type !== 'settings');
+    nowMs = 1;
+    await ping();
+    nowMs = 2;
+    await answer();
+    return { ping, answer, report, end: () => socket.destroy() };
+  }
+
+  it('hears so in its pings, with the newest answer that the monitor has', async () => {
+    const { ping, answer, end } = await keeper();
+    server.archive({ node: 'p', term: 4 });
+    expect(await ping()).toEqual({ type: 'ping', n: 2, archive: { term: 4, heard: 1 } });
+    expect(await ping()).toEqual({ type: 'ping', n: 3, archive: { term: 4, heard: 1 } });
+    nowMs = 3;
+    await answer();
+    expect(await ping()).toEqual({ type: 'ping', n: 4, archive: { term: 4, heard: 3 } });
+    server.archive(null);
+    expect(await ping()).toEqual({ type: 'ping', n: 5 });
+    end();
+  });
+
+  it('is told up to where the repository has all, and on which timeline, also by the node that archived last', async () => {
+    const { ping, report, end } = await keeper();
+    server.archive({ node: 'p', term: 4 });
+    await report({ open: true, waiting: 0, waitingBytes: 0, archivedTo: '0/300000', timeline: 2 });
+    expect(await ping()).toMatchObject({ archivedTo: '0/300000', archivedTimeline: 2 });
+    await report({ open: true, waiting: 0, waitingBytes: 0, archivedTo: null });
+    server.archive({ node: 'a', term: 5 });
+    expect(await ping()).toEqual({ type: 'ping', n: 3, archivedTo: '0/300000', archivedTimeline: 2 });
+    end();
+  });
+
+  it('hears nothing of it while another one archives, or after a stall of the monitor', async () => {
+    const { ping, answer, end } = await keeper();
+    server.archive({ node: 'a', term: 4 });
+    expect(await ping()).toEqual({ type: 'ping', n: 2 });
+    server.archive({ node: 'p', term: 4 });
+    nowMs = 5;
+    server.forget(nowMs);
+    expect(await ping()).toEqual({ type: 'ping', n: 3 });
+    nowMs = 6;
+    await answer();
+    // What the monitor decided before the stall may be out of date; the next decision counts.
+    expect(await ping()).toEqual({ type: 'ping', n: 4 });
+    server.archive({ node: 'p', term: 4 });
+    expect(await ping()).toEqual({ type: 'ping', n: 5, archive: { term: 4, heard: 3 } });
+    end();
   });
 });

@@ -69,6 +69,7 @@ describe('the loop', () => {
       models: (loop) => ({
         keepers: {
           ping: () => true,
+          archive: () => undefined,
           views: () => views,
           order: (node) => did.push(`order ${node}`),
           remember: () => did.push('remember'),

@@ -6,6 +6,7 @@
 import { join } from 'node:path';
 import { compareOrders } from '../../failover/contract/messages';
 import type { Seam } from '../../failover/contract/seam';
+import { archiveActions } from '../../failover/core/effects/archive';
 import { choose, followersOf } from '../../failover/core/facts/candidates';
 import { isTakenForBroken, leaveFirst, oneCopyAtATime } from '../../failover/core/facts/copying';
 import { holdOf } from '../../failover/core/facts/hold';
@@ -20,6 +21,8 @@ import type { NodeView } from '../../failover/core/state/observation';
 import { keepSlots } from '../../failover/keeper/leadership';
 import type { View } from '../../failover/keeper/ports';
 import { KeeperError } from '../../failover/keeper/ports';
+import type { Stretch } from '../../failover/keeper/postgres/timelines';
+import { WalQueue } from '../../failover/keeper/postgres/wal-queue';
 import { mustBeOrdered, noticeByHand } from '../../failover/keeper/rejoining';
 import { raiseBarrier } from '../../failover/keeper/sync';
 import { Tunables } from '../../failover/keeper/tunables';
@@ -486,6 +489,29 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
     run: { faults: ['archiveHangs'], seeds: 5 },
     shows: LIVENESS,
     apply: () => setting('text', 'restore_command', 'cp /archive/%f %p'),
+  },
+  'archive, opened': {
+    what: 'a candidate archives before it is opened; the core’s own check then refuses the decision',
+    run: { policy: { backup: true }, faults: ['killLeader'], seeds: 5 },
+    shows: LIVENESS,
+    apply: () =>
+      takeOut(archiveActions, () => ({ lastEntry, state }) => {
+        return lastEntry === null ? [] : [{ kind: 'archive', node: lastEntry.node, term: state.term }];
+      }),
+  },
+  'archive, rest': {
+    what: 'a new leader archives nothing of what the former one had not archived',
+    run: { policy: { backup: true }, faults: ['killLeader'], seeds: 5 },
+    shows: /^NOT ARCHIVED/,
+    apply: () =>
+      replace(
+        WalQueue.prototype,
+        'begin',
+        () =>
+          function (this: { history: readonly Stretch[] }) {
+            return (this.history.at(-1)?.begin ?? 0n) & ~1023n;
+          },
+      ),
   },
   S27: {
     what: 'a leader whose keeper answers is well, also when its PostgreSQL commits nothing',

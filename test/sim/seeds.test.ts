@@ -18,6 +18,17 @@ describe('500 seeds of the simulator', () => {
   });
 });
 
+const BACKUP_SEEDS = 20;
+
+it(`with backups each file is archived, or written down as missing, in ${BACKUP_SEEDS} seeds`, async () => {
+  const found: string[] = [];
+  for (let seed = 1; seed <= BACKUP_SEEDS; seed++) {
+    const { violations } = await simulate({ seed, policy: { backup: true } });
+    if (violations.length > 0) found.push(`seed ${seed}: ${violations[0]}`);
+  }
+  expect(found).toEqual([]);
+});
+
 /** Seeds in which the machine is only slow, each time for less than `hangTimeout` (S28). */
 const SLOW_SEEDS = 50;
 const FROZEN_SEEDS = 20;

@@ -59,6 +59,8 @@ describe('the config', () => {
         switchbackAfterMs: 30_000,
         switchbackLimitMs: 600_000,
         rebuildInPlace: false,
+        backup: false,
+        backupQueueBytes: 2 * 1024 ** 3,
         failoverMode: 'automatic',
         logFormat: 'text',
         logSizeBytes: 10 * 1024 * 1024,
@@ -121,6 +123,8 @@ describe('a refused value', () => {
     ['switchbackLimit', ['999ms', '61m', '30']],
     ['rebuildInPlace', ['yes', '']],
     ['failoverMode', ['off', 'manual', '']],
+    ['backup', ['yes', '']],
+    ['backupQueue', ['1MB', '2TB', '2', '']],
     ['logFormat', ['xml', '']],
     ['logSize', ['99kB', '2GB', '10']],
     ['notifyWebhook', ['ftp://a/b', 'example.com/hook', 'file:///etc/passwd']],
@@ -141,8 +145,16 @@ describe('a refused value', () => {
   });
 
   it('has a test for every key', () => {
-    expect(Object.keys(keys)).toHaveLength(50);
+    expect(Object.keys(keys)).toHaveLength(52);
   });
+
+  it.each(['archive_command', 'archive_library', 'archive_mode'])(
+    'is not a person’s %s: backups use no archive of PostgreSQL',
+    (name) => {
+      const postgresSettings = JSON.stringify({ [name]: 'on' });
+      expect(problemsOf({ postgresSettings, backup: 'true' })).toEqual([]);
+    },
+  );
 
   it('of the password is never shown', () => {
     expect(problemsOf({ databasePassword: 'hunter2\n' }).join()).not.toContain('hunter2');

@@ -12,7 +12,12 @@ const SECRETS = {
 it("gives the monitor its policy in milliseconds and bytes, and the keepers' settings apart from it", () => {
   const raw = {
     ...{ hangTimeout: '500ms', maxLag: '1GB', onNoReplica: 'block', startGrace: '1m', logSize: '1MB' },
-    ...{ rebuildInPlace: 'true', postgresSettings: '{"work_mem":"8MB"}', notifyWebhook: 'https://example.com/hook' },
+    ...{
+      rebuildInPlace: 'true',
+      backup: 'true',
+      postgresSettings: '{"work_mem":"8MB"}',
+      notifyWebhook: 'https://example.com/hook',
+    },
   };
   const config = monitorConfig(topologyOf(raw), SECRETS);
   expect(config.policy).toEqual({
@@ -29,9 +34,18 @@ it("gives the monitor its policy in milliseconds and bytes, and the keepers' set
     switchbackAfterMs: 30_000,
     switchbackLimitMs: 600_000,
     failoverMode: 'automatic',
+    backup: true,
   });
   expect(config.settings).toMatchObject({ rebuildInPlace: true, postgresSettings: { work_mem: '8MB' } });
+  expect(config.settings.backup).toEqual({ leaseMs: 500, queueBytes: 2 * 1024 ** 3 });
   expect(config).toMatchObject({ logSizeBytes: 1024 ** 2, notifyWebhook: 'https://example.com/hook' });
+});
+
+it('gives the archive a lease of at most two seconds, and none without backups', () => {
+  const leaseOf = (raw: Record<string, string>) => monitorConfig(topologyOf(raw), SECRETS).settings.backup?.leaseMs;
+  expect(leaseOf({ hangTimeout: '60s', backup: 'true' })).toBe(2_000);
+  expect(leaseOf({})).toBeUndefined();
+  expect(monitorConfig(topologyOf(), SECRETS).policy.backup).toBe(false);
 });
 
 it('gives the keepers no password', () => {

@@ -231,7 +231,9 @@ export type Action =
   /** Make one quick connect to the node's PostgreSQL, with a time limit of its own. */
   | { kind: 'probe'; node: string }
   /** Make the opening checks on this node for this term. */
-  | { kind: 'certify'; node: string; term: number };
+  | { kind: 'certify'; node: string; term: number }
+  /** This node alone may archive, for as long as each cycle lists it. */
+  | { kind: 'archive'; node: string; term: number };
 
 /** `WARN`: a person should see it. */
 export type Level = 'INFO' | 'WARN';

@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
+import { setPriority } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { KeeperError } from '../ports';
@@ -108,10 +109,21 @@ export function signalProcess(pid: number, signal: NodeJS.Signals): void {
   }
 }
 
+/** Gives a process a lower scheduling priority. It is no error if it has ended. */
+function lower(pid: number, nice: number): void {
+  try {
+    setPriority(pid, nice);
+  } catch {
+    // The process has ended meanwhile.
+  }
+}
+
 export interface ToolOptions {
   /** Time limit, ms. */
   limitMs: number;
   signal?: AbortSignal;
+  /** Scheduling priority (nice(1)). @default 0 */
+  nice?: number;
   /** Called with each piece of standard error, for progress. */
   onError?: (text: string) => void;
 }
@@ -134,6 +146,7 @@ export function run(command: string, args: string[], options: ToolOptions): Prom
       // A process group of its own, which can be ended as a whole.
       detached: true,
     });
+    if (child.pid !== undefined && options.nice !== undefined) lower(child.pid, options.nice);
     let [output, errors] = ['', ''];
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
       output = (output + text).slice(-OUTPUT_MAX);

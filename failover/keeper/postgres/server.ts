@@ -7,6 +7,7 @@ import { printLsn } from '../../contract/lsn';
 import type { NodeSettings } from '../../contract/messages';
 import { KEEPER_ROLE, MONITOR_ROLE } from '../../contract/naming';
 import { KeeperError, type Postgres, type ServerConfig, type Source, type View } from '../ports';
+import { NodeArchive } from './archive';
 import { Canary } from './canary';
 import { Configuration } from './configuration';
 import { DataFolder, type Warning } from './data-folder';
@@ -56,6 +57,7 @@ WHERE backend_type = 'client backend' AND coalesce(usename, '') NOT IN ('${MONIT
 export class Server implements Postgres {
   onCrash: (reason: string | null) => void = () => undefined;
   onProgress: (text: string) => void = () => undefined;
+  readonly archive: NodeArchive;
   private readonly warning: Warning = { text: null };
   private readonly log = new ServerLog(linesTo(process.stderr));
   private readonly sessions: OwnSessions;
@@ -76,6 +78,7 @@ export class Server implements Postgres {
   ) {
     const sessions = new OwnSessions(place.node);
     this.sessions = sessions;
+    this.archive = new NodeArchive(place, sessions);
     this.files = new Configuration(place, memoryLimitBytes);
     this.data = new DataFolder(place, this.files, this.warning, {
       isRunning: () => this.run !== null,
@@ -138,6 +141,7 @@ export class Server implements Postgres {
     if (!data.catchesUp) await mustHaveTablespaces(place.data);
     const cleanLeader = view.control.clean && view.control.checkpointLsn !== null;
     warning.text = null;
+    this.archive.begin();
     sessions.begin(config.settings.databaseName);
     await roles.begin(config.settings.databaseUser);
     const blind = await files.writeForStart(config, floors, leads && cleanLeader, (words) => {
@@ -172,6 +176,7 @@ export class Server implements Postgres {
     this.run = null;
     this.data.forget();
     this.sessions.end();
+    this.archive.close();
     this.canary.drop();
     this.beats.stop();
     if (told) return;
@@ -200,6 +205,7 @@ export class Server implements Postgres {
     await this.data.endCatchUp();
     if (run === null) return;
     this.beats.stop();
+    this.archive.close();
     await run.postmaster.stop();
   }
 

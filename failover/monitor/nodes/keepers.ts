@@ -57,6 +57,8 @@ interface Period {
   rememberedSeq: number | null;
   /** Unanswered pings, oldest first. */
   pings: { n: number; sentAtMs: number }[];
+  /** The newest ping that was answered; null: none was. */
+  answered: number | null;
   /** The newest heartbeat count. */
   heartbeat: number | null;
   /** True while a quick connect to its PostgreSQL is under way. */
@@ -69,6 +71,10 @@ export class KeeperServer implements Keepers {
   private readonly unproven = new Set<Link>();
   private readonly refusals = new Map<string, number>();
   private incarnation: number;
+  /** The node that may archive. */
+  private archivist: { node: string; term: number } | null = null;
+  /** Up to where the repository has what that node, or the last one, wrote; undefined: not known. */
+  private archived: { archivedTo: string; archivedTimeline?: number } | undefined;
   private tls: TlsSettings | undefined;
 
   constructor(
@@ -121,9 +127,21 @@ export class KeeperServer implements Keepers {
       if (pings.length > 0) answered = false;
       // The list is bounded: only the oldest unanswered ping measures the silence.
       if (pings.length < 64) pings.push({ n, sentAtMs: nowMs });
-      link.send({ type: 'ping', n });
+      link.send(this.pingOf(period, n));
     }
     return answered;
+  }
+
+  private pingOf({ view, answered }: Period, n: number): MonitorFrame {
+    const { archivist, archived } = this;
+    if (archivist === null) return { type: 'ping', n };
+    const mayArchive = archivist.node === view.name && answered !== null;
+    const archive = mayArchive ? { archive: { term: archivist.term, heard: answered } } : {};
+    return { type: 'ping', n, ...archive, ...archived };
+  }
+
+  archive(by: { node: string; term: number } | null): void {
+    this.archivist = by;
   }
 
   order(node: string, order: SentOrder): void {
@@ -199,6 +217,8 @@ export class KeeperServer implements Keepers {
   }
 
   forget(nowMs: number): void {
+    // Another node may have been opened meanwhile; the next decision says who archives.
+    this.archivist = null;
     for (const peer of this.peers.values()) {
       peer.answers.age();
       const { link, view } = peer.period;
@@ -312,6 +332,7 @@ export class KeeperServer implements Keepers {
         const sent = period.pings.find((p) => p.n === frame.n);
         if (sent !== undefined) peer.answers.note(nowMs - sent.sentAtMs);
         period.pings = period.pings.filter((p) => p.n > frame.n);
+        period.answered = frame.n;
         return;
       }
       case 'recall':
@@ -341,6 +362,7 @@ export class KeeperServer implements Keepers {
       return;
     }
     view.status = status;
+    if (view.name === this.archivist?.node) this.archived = archivedBy(status) ?? this.archived;
     view.slots = status.slots ?? view.slots;
     if (streamingFrom !== null) view.streamingSeenAtMs = nowMs;
     if (heartbeatSeen === null || (heartbeat !== null && heartbeatSeen <= heartbeat)) return;
@@ -355,8 +377,14 @@ const LEVELS = { info: 'INFO', warn: 'WARN', error: 'ERROR' } as const;
 /** The fields of the view that a stall of the monitor resets (S11). */
 const NOTHING_SEEN = { status: null, streamingSeenAtMs: null, heartbeatSeenAtMs: null, probe: null, refusedAtMs: null };
 
-function nothingAsked(): Pick<Period, 'pings' | 'heartbeat' | 'asking'> {
-  return { pings: [], heartbeat: null, asking: false };
+function archivedBy({ archive }: Status): { archivedTo: string; archivedTimeline?: number } | undefined {
+  if (archive === undefined || archive.archivedTo === null) return undefined;
+  const { archivedTo, timeline } = archive;
+  return { archivedTo, ...(timeline !== undefined && { archivedTimeline: timeline }) };
+}
+
+function nothingAsked(): Pick<Period, 'pings' | 'answered' | 'heartbeat' | 'asking'> {
+  return { pings: [], answered: null, heartbeat: null, asking: false };
 }
 
 function newPeriod(name: string, link: Link | null, everConnected: boolean, nowMs: number): Period {

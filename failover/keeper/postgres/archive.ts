@@ -1,0 +1,226 @@
+/** Hands the leader's finished write-ahead log to the backups' repository, with pgBackRest, one file after the other. */
+import { mkdir, readdir, readFile } from 'node:fs/promises';
+import { uptime } from 'node:os';
+import { join } from 'node:path';
+import { PATHS } from '../../contract/layout';
+import { parseLsn, printLsn } from '../../contract/lsn';
+import { KEEPER_ROLE } from '../../contract/naming';
+import { derivedPassword } from '../../contract/proof';
+import { exists, writeWhole } from '../../disk/durable';
+import type { Archive, Archived, ArchiveQueue } from '../ports';
+import { keepFrom, releaseWal } from './archive-slot';
+import { readControlFile, readHistory } from './look';
+import { type OwnSessions, SOCKETS } from './own-sessions';
+import type { Place } from './place';
+import { run } from './processes';
+import { historyFile } from './timelines';
+import { type Gap, WalQueue } from './wal-queue';
+
+/** Limit for making the repository's stanza ready, ms. */
+const STANZA_LIMIT_MS = 60_000;
+const CONFIG = 'pgbackrest.conf';
+/** Limit for one file, ms. A half pushed file is pushed again. */
+const PUSH_LIMIT_MS = 60_000;
+/** The clients' work goes first: scheduling priority of pgBackRest (nice(1)). */
+const NICE = 10;
+const NAME = /^[0-9A-F]{24}$/m;
+
+/** Name of the repository's stanza: one for each database cluster, so that no other data ever meets in it. */
+export function stanzaOf(systemId: string): string {
+  return `c${systemId}`;
+}
+
+/** pgBackRest's config of a node. It holds the passphrase. */
+export function renderPgbackrestConf(place: Pick<Place, 'data' | 'port' | 'clusterKey'>, stanza: string): string {
+  const values = {
+    'repo1-path': PATHS.backupVolume,
+    'repo1-cipher-type': 'aes-256-cbc',
+    'repo1-cipher-pass': derivedPassword(place.clusterKey, 'backup'),
+    'repo1-bundle': 'y',
+    'repo1-block': 'y',
+    'compress-type': 'zst',
+    'process-max': '1',
+    'start-fast': 'y',
+    'lock-path': join(PATHS.archiveRun, 'lock'),
+    'log-level-file': 'off',
+    'log-level-console': 'off',
+    'log-level-stderr': 'warn',
+  };
+  const database = {
+    'pg1-path': place.data,
+    'pg1-port': String(place.port),
+    'pg1-socket-path': SOCKETS,
+    'pg1-user': KEEPER_ROLE,
+    'pg1-database': 'postgres',
+  };
+  const lines = (section: Record<string, string>) => Object.entries(section).map(([name, value]) => `${name}=${value}`);
+  // After a change of leader a file may be there already; pgBackRest compares it and warns.
+  const push = { 'log-level-stderr': 'error' };
+  // pgBackRest would refuse a PostgreSQL whose archive_mode is off. Its files come from the keeper.
+  const backup = { 'archive-check': 'n' };
+  const sections = { global: values, 'global:archive-push': push, 'global:backup': backup, [stanza]: database };
+  return Object.entries(sections)
+    .map(([name, section]) => [`[${name}]`, ...lines(section), ''].join('\n'))
+    .join('\n');
+}
+
+/** What one leadership has to hand over. */
+interface Tour {
+  stanza: string;
+  timeline: number;
+  queue: WalQueue;
+  /** Timeline histories that are still to be handed over, before all else. */
+  histories: string[];
+}
+
+/** The archive of one node. */
+export class NodeArchive implements Archive {
+  private tour: Tour | null = null;
+  /** Files that were let go. It is read with each {@link prepare}. */
+  private gap: Gap | null = null;
+  /** Ends what pgBackRest does just now. */
+  private underWay: AbortController | null = null;
+  /** PostgreSQL shuts down, or does not run. */
+  private closed = true;
+
+  constructor(
+    private readonly place: Place,
+    private readonly sessions: Pick<OwnSessions, 'common'>,
+    private readonly folder: string = PATHS.archiveRun,
+  ) {}
+
+  readonly bootMs = () => uptime() * 1_000;
+
+  private get wal(): string {
+    return join(this.place.data, 'pg_wal');
+  }
+
+  /** Folder with the first and the last file that was let go. It outlives the container. */
+  private get gapFolder(): string {
+    return join(this.place.volume, 'archive-gap');
+  }
+
+  /** PostgreSQL is about to start. */
+  begin(): void {
+    this.closed = false;
+    this.tour = null;
+  }
+
+  /** PostgreSQL is about to shut down. A push under way ends; what is left, the next leader archives. */
+  close(): void {
+    this.closed = true;
+    this.tour = null;
+    this.shut();
+  }
+
+  shut(): void {
+    this.underWay?.abort();
+  }
+
+  async prepare(timeline: number, archived: Archived | null): Promise<void> {
+    const { place, folder } = this;
+    this.tour = null;
+    const { systemId, segmentBytes } = await readControlFile(place.data);
+    const history = await readHistory(place.data, timeline);
+    const stanza = stanzaOf(systemId);
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await writeWhole(folder, CONFIG, renderPgbackrestConf(place, stanza), 0o600, false);
+    // Does nothing when it is there already.
+    await this.pgbackrest(stanza, ['stanza-create'], STANZA_LIMIT_MS);
+    const [from, to] = await Promise.all(['from', 'to'].map((name) => this.gapEnd(name)));
+    this.gap = from !== undefined && to !== undefined ? { from, to } : null;
+    const kept = await readdir(this.wal);
+    const has = archived && { lsn: parseLsn(archived.lsn), timeline: archived.timeline };
+    this.tour = {
+      ...{ stanza, timeline },
+      queue: new WalQueue(history, BigInt(segmentBytes), has, kept),
+      histories: history.map((one) => historyFile(one.timeline)).filter((name) => kept.includes(name)),
+    };
+  }
+
+  private async gapEnd(name: string): Promise<string | undefined> {
+    const text = await readFile(join(this.gapFolder, name), 'utf8').catch(() => '');
+    return NAME.exec(text)?.[0];
+  }
+
+  async push(flushLsn: string): Promise<boolean> {
+    const { tour } = this;
+    if (tour === null || this.closed) return false;
+    const [history] = tour.histories;
+    if (history !== undefined) {
+      await this.hand(tour, history);
+      tour.histories.shift();
+      return true;
+    }
+    const { queue } = tour;
+    const name = queue.file(parseLsn(flushLsn));
+    if (name === null) return false;
+    if (await exists(join(this.wal, name))) {
+      await this.hand(tour, name);
+      queue.took(name);
+    } else {
+      await this.leaveOut(queue, queue.nextKept(await readdir(this.wal), parseLsn(flushLsn)));
+    }
+    return true;
+  }
+
+  private hand({ stanza }: Tour, name: string): Promise<void> {
+    return this.pgbackrest(stanza, ['archive-push', join(this.wal, name)], PUSH_LIMIT_MS);
+  }
+
+  /** Runs one command of pgBackRest, which {@link shut} ends. */
+  private async pgbackrest(stanza: string, command: string[], limitMs: number): Promise<void> {
+    if (this.closed) throw new Error('PostgreSQL is shut down');
+    const underWay = new AbortController();
+    this.underWay = underWay;
+    const args = [`--config=${join(this.folder, CONFIG)}`, `--stanza=${stanza}`, ...command];
+    await run('pgbackrest', args, { limitMs, signal: underWay.signal, nice: NICE });
+  }
+
+  async letGo(flushLsn: string, queueBytes: number): Promise<void> {
+    const queue = this.tour?.queue;
+    if (queue !== undefined) await this.leaveOut(queue, queue.within(BigInt(queueBytes), parseLsn(flushLsn)));
+  }
+
+  /** Goes on at this position, once it is written down what is in no backup: only then may PostgreSQL remove it. */
+  private async leaveOut(queue: WalQueue, position: bigint): Promise<void> {
+    const gap = queue.gapUntil(position);
+    if (gap === null) return;
+    const from = this.gap?.from ?? gap.from;
+    await mkdir(this.gapFolder, { recursive: true });
+    await writeWhole(this.gapFolder, 'from', `${from}\n`);
+    await writeWhole(this.gapFolder, 'to', `${gap.to}\n`);
+    this.gap = { from, to: gap.to };
+    queue.goTo(position);
+  }
+
+  look(flushLsn: string): ArchiveQueue {
+    const { tour, gap } = this;
+    if (tour === null) return { waiting: 0, waitingBytes: 0, archivedTo: null, ...(gap && { gap }) };
+    const { queue, timeline } = tour;
+    const flushed = parseLsn(flushLsn);
+    return {
+      waiting: queue.waiting(flushed),
+      waitingBytes: Number(queue.waitingBytes(flushed)),
+      archivedTo: printLsn(queue.next),
+      timeline,
+      ...(gap && { gap }),
+    };
+  }
+
+  present(flushLsn: string): string | null {
+    return this.tour === null ? null : printLsn(this.tour.queue.present(parseLsn(flushLsn)));
+  }
+
+  async switchSegment(): Promise<void> {
+    await (await this.sessions.common()).query('SELECT pg_switch_wal()');
+  }
+
+  async keep(archivedTo: string | null): Promise<void> {
+    await keepFrom(await this.sessions.common(), archivedTo);
+  }
+
+  async release(): Promise<void> {
+    await releaseWal(await this.sessions.common());
+  }
+}

@@ -1,0 +1,169 @@
+/**
+ * The backups' repository, and a node that hands its write-ahead log to it. What comes next is decided by the shipped
+ * code (archiving.ts, wal-queue.ts). A file of the model holds a few records.
+ */
+import { parseLsn, printLsn as printed } from '../failover/contract/lsn';
+import type { Archive, Archived, ArchiveQueue } from '../failover/keeper/ports';
+import type { Stretch } from '../failover/keeper/postgres/timelines';
+import { segmentStart } from '../failover/keeper/postgres/timelines';
+import { WalQueue } from '../failover/keeper/postgres/wal-queue';
+import type { Process } from './engine';
+import type { SimNode } from './node';
+import { type DataDir, printLsn, recordsIn } from './wal';
+
+const SEGMENT_BYTES = 1_024n;
+/** Time that pgBackRest takes for a file and for the repository itself, ms. */
+const PUSH_MS = 20;
+const PREPARE_MS = 60;
+
+/** The settings of backups in a simulated stack. */
+export const BACKUP = { leaseMs: 2_000, queueBytes: 32 * Number(SEGMENT_BYTES) };
+
+const lsn = (position: number) => parseLsn(printLsn(position));
+
+function historyOf({ history }: DataDir): Stretch[] {
+  return history.map(({ timeline, start }, i) => {
+    const next = history[i + 1];
+    return { timeline, begin: i === 0 ? 0n : lsn(start), end: next === undefined ? null : lsn(next.start) };
+  });
+}
+
+/** The names of the files that are in the data. */
+function filesIn(data: DataDir): string[] {
+  const names = new WalQueue(historyOf(data), SEGMENT_BYTES, null, []);
+  const first = lsn(data.oldest);
+  const found: string[] = [];
+  const begin = first + ((SEGMENT_BYTES - (first % SEGMENT_BYTES)) % SEGMENT_BYTES);
+  for (let at = begin; at < lsn(data.flushed); at += SEGMENT_BYTES) found.push(names.nameAt(at));
+  return found;
+}
+
+/** What a file contains: the numbers of the records that are at least partly in it. */
+function contentOf(data: DataDir, name: string): string {
+  const begin = segmentStart(name, SEGMENT_BYTES);
+  return recordsIn(data, begin, begin + SEGMENT_BYTES).join();
+}
+
+export class Repository {
+  /** Name of a file → what it contains. */
+  private readonly files = new Map<string, string>();
+  private readonly left = new Set<string>();
+  private first: bigint | null = null;
+
+  constructor(private readonly fail: (words: string) => void) {}
+
+  /** Takes a file. Two histories with the same numbers must never meet here (S3). */
+  take(name: string, content: string, node: string): void {
+    const had = this.files.get(name);
+    if (had !== undefined && had !== content) {
+      this.fail(`TWO ARCHIVES: ${node} hands over ${name} with ${content}, the repository has it with ${had}`);
+    }
+    this.files.set(name, content);
+    const begin = segmentStart(name, SEGMENT_BYTES);
+    if (this.first === null || begin < this.first) this.first = begin;
+  }
+
+  /** It was written down that this file is in no backup. */
+  leave(name: string): void {
+    this.left.add(name);
+  }
+
+  /** The first file of this leader's history that is neither here as the leader has it, nor written down; null: none. */
+  missing(leader: DataDir): string | null {
+    const names = new WalQueue(historyOf(leader), SEGMENT_BYTES, null, []);
+    if (this.first === null) return names.nameAt(0n);
+    for (let at = this.first; at + SEGMENT_BYTES <= lsn(leader.flushed); at += SEGMENT_BYTES) {
+      const name = names.nameAt(at);
+      if (!this.left.has(name) && this.files.get(name) !== contentOf(leader, name)) return name;
+    }
+    return null;
+  }
+}
+
+export class SimArchive implements Archive {
+  private queue: WalQueue | null = null;
+  private timeline = 0;
+  /** How often what is under way was ended. */
+  private shuts = 0;
+
+  constructor(
+    private readonly node: SimNode,
+    private readonly process: Process,
+  ) {}
+
+  readonly bootMs = () => this.process.engine.nowMs;
+
+  private get data(): DataDir {
+    const { data } = this.node.volume;
+    if (data === null) throw new Error('there is no data');
+    return data;
+  }
+
+  private async takes(ms: number): Promise<void> {
+    const { engine } = this.process;
+    const { shuts } = this;
+    await engine.sleep(engine.random.delay(ms), this.process);
+    if (shuts !== this.shuts) throw new Error('killed');
+  }
+
+  async prepare(timeline: number, archived: Archived | null): Promise<void> {
+    this.queue = null;
+    await this.takes(PREPARE_MS);
+    const has = archived && { lsn: parseLsn(archived.lsn), timeline: archived.timeline };
+    this.queue = new WalQueue(historyOf(this.data), SEGMENT_BYTES, has, filesIn(this.data));
+    this.timeline = timeline;
+  }
+
+  async push(flushLsn: string): Promise<boolean> {
+    const { queue, data } = this;
+    const name = queue?.file(parseLsn(flushLsn)) ?? null;
+    if (queue === null || name === null) return false;
+    const kept = filesIn(data);
+    if (!kept.includes(name)) {
+      this.leaveOut(queue, queue.nextKept(kept, parseLsn(flushLsn)));
+      return true;
+    }
+    const content = contentOf(data, name);
+    await this.takes(PUSH_MS);
+    this.node.world.repository.take(name, content, this.node.name);
+    queue.took(name);
+    return true;
+  }
+
+  shut(): void {
+    this.shuts += 1;
+  }
+
+  async letGo(flushLsn: string, queueBytes: number): Promise<void> {
+    const { queue } = this;
+    if (queue !== null) this.leaveOut(queue, queue.within(BigInt(queueBytes), parseLsn(flushLsn)));
+  }
+
+  private leaveOut(queue: WalQueue, position: bigint): void {
+    for (let at = queue.next; at < position; at += SEGMENT_BYTES) this.node.world.repository.leave(queue.nameAt(at));
+    queue.goTo(position);
+  }
+
+  look(flushLsn: string): ArchiveQueue {
+    const { queue, timeline } = this;
+    if (queue === null) return { waiting: 0, waitingBytes: 0, archivedTo: null };
+    const flushed = parseLsn(flushLsn);
+    const waitingBytes = Number(queue.waitingBytes(flushed));
+    return { waiting: queue.waiting(flushed), waitingBytes, archivedTo: printed(queue.next), timeline };
+  }
+
+  // The model's heartbeat fills a file within seconds.
+  readonly present = () => null;
+  readonly switchSegment = async () => undefined;
+
+  async keep(archivedTo: string | null): Promise<void> {
+    const { data } = this;
+    data.archivedFrom ??= lsn(data.oldest);
+    const position = archivedTo === null ? null : parseLsn(archivedTo);
+    if (position !== null && position > data.archivedFrom) data.archivedFrom = position;
+  }
+
+  async release(): Promise<void> {
+    this.data.archivedFrom = null;
+  }
+}
