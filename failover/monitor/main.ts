@@ -51,6 +51,7 @@ async function main(): Promise<void> {
     () => monitor.parts.requests,
     () => certificates,
     () => monitor.parts.pooler.view(),
+    () => monitor.parts.backups,
   );
   for (const signal of UNUSED_SIGNALS) {
     process.on(signal, () => outside.write('INFO', 'monitor', 'SIGNAL_IGNORED', `${signal} is ignored`));

@@ -519,6 +519,27 @@ describe('commands over HTTP', () => {
     ]);
   });
 
+  it('begin a job for the backups, and say so when there are none', async () => {
+    const jobs: string[] = [];
+    const backups = () => ({
+      backup: (kind: string, dryRun: boolean) => {
+        jobs.push(`${kind} ${dryRun}`);
+        return { done: kind !== 'verify', message: kind, leader: 'a', term: 2, tookMs: 0, job: 'id' };
+      },
+      summary: () => null,
+      list: () => null,
+    });
+    const { asked, post } = served({ backups });
+    expect(Answer.parse(await (await post('backup', '')).json())).toMatchObject({ done: true, job: 'id' });
+    expect((await post('backup', '{"kind":"full","dryRun":true}')).status).toBe(200);
+    expect((await post('backup', '{"kind":"verify"}')).status).toBe(409);
+    expect((await post('backup', '{"kind":"restore"}')).status).toBe(400);
+    expect([jobs, asked]).toEqual([['incr false', 'full true', 'verify false'], []]);
+    const { app, post: postElsewhere } = served();
+    expect((await postElsewhere('backup', '')).status).toBe(409);
+    expect((await app.request('/api/v1/backups')).status).toBe(404);
+  });
+
   it('change nothing with dryRun', async () => {
     const { asked, post } = served();
     const answer = await post('rebuild', '{"node":"a","dryRun":true}');

@@ -10,7 +10,7 @@ import { VERSION } from '../../contract/version';
 import { Situation } from '../../core/facts/situation';
 import { type Decision, isChanging } from '../../core/state/cluster';
 import type { Observation } from '../../core/state/observation';
-import type { Clock, Commands, Log, PoolerView, Seen } from '../ports';
+import type { BackupCommand, Clock, Commands, Log, PoolerView, Seen } from '../ports';
 import { Feed, SAMPLE_EVERY_MS } from './feed';
 import { httpApp, listenHttp, readPage } from './http';
 import { Metrics } from './metrics';
@@ -49,6 +49,8 @@ export class Outside implements Log {
     private readonly certificate: () => ShownCertificate | undefined = () => undefined,
     /** What is known of the pooler; null when it is not connected. */
     private readonly pooler: () => PoolerView | null = () => null,
+    /** The schedule of the backups. */
+    private readonly backups?: () => BackupCommand,
   ) {
     this.cycleAtMs = clock.nowMs();
     const busy = () => this.seen !== null && isChanging(this.seen.decision.state);
@@ -87,6 +89,7 @@ export class Outside implements Log {
     const { config, clock, commands } = this;
     const app = httpApp({
       ...{ feed: this.feed, nowMs: clock.nowMs, wallMs: Date.now, commands },
+      ...(this.backups && { backups: this.backups }),
       page: readPage(pageFolder),
       healthy: () => clock.nowMs() - this.cycleAtMs < ALIVE_MS,
       unready: () => {
@@ -119,6 +122,7 @@ export class Outside implements Log {
       ...{ stack: this.config.stack, version: VERSION, decision: this.seen.decision, wallMs: Date.now() },
       lastFailover: this.feed.lastFailover,
       tls: this.tls(),
+      backup: this.backups?.().summary() ?? undefined,
       ...(this.config.pooler === true && { pooler: poolerStatus(this.pooler()) }),
     });
   }

@@ -22,6 +22,8 @@ interface StatusInput {
   lastFailover: Failover | null;
   /** Absent: clients are not offered TLS, or it is not known. */
   tls?: ClusterStatus['tls'];
+  /** Undefined in a stack without backups. */
+  backup?: ClusterStatus['backup'];
   /** Undefined in a stack without a pooler. */
   pooler?: PoolerStatus;
   /** The present wall time, ms. With the situation's monotonic time it turns the observation's times into dates. */
@@ -59,6 +61,7 @@ export function clusterStatus(s: Situation, input: StatusInput): StatusView {
       unreached: s.names.filter((name) => isUnreached(s, name)),
     },
     ...(input.pooler !== undefined && { pooler: input.pooler }),
+    ...(input.backup !== undefined && { backup: input.backup }),
     sync: { waitsFor: s.ordered?.k ?? 0, members: s.ordered?.members ?? [], changing: state.joint.length > 1 },
     lastFailover: input.lastFailover,
     ...(input.tls && { tls: input.tls }),
