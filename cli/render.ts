@@ -18,6 +18,7 @@ export function statusLines(cluster: ClusterStatus, paint: Paint): string[] {
     ...nodeTable(cluster.nodes, paint),
     '',
     ...routeLines(cluster),
+    ...backupLines(cluster, paint),
     ...lastFailoverLines(cluster),
   ];
 }
@@ -70,6 +71,16 @@ function routeLines({ haproxy, sync, syncMode }: ClusterStatus): string[] {
         ? 'no standby is counted: a write waits for none'
         : `a write waits for ${sync.waitsFor} of ${sync.members.join(', ')}${sync.changing ? ' (being changed)' : ''}`;
   return [`Route: ${route}`, `Replication: ${waits}`];
+}
+
+function backupLines({ backup }: ClusterStatus, paint: Paint): string[] {
+  if (backup === undefined) return [];
+  const { window, next, old, problem, lastJob } = backup;
+  const reach = window === null ? 'none yet' : `${shortTime(window.from)} to ${shortTime(window.to)} can be restored`;
+  const failed = lastJob?.result === 'failed' ? `the last job failed: ${lastJob.message}` : null;
+  const trouble = problem ?? failed ?? old;
+  const plan = next === null ? '' : `, next ${next.kind} ${shortTime(next.at)}`;
+  return [`Backups: ${reach}${plan}${trouble === null ? '' : `; ${paint('red', trouble)}`}`];
 }
 
 function lastFailoverLines({ lastFailover }: ClusterStatus): string[] {

@@ -300,7 +300,7 @@ export const KEYS = {
     'When a node has to be copied again and its disk is too small for both the old data and the copy, the old data is removed first. Until the copy is complete, that node has no data.',
   ]),
   backup: bool(true, [
-    'The leader archives its write-ahead log for backups, encrypted, in the volume postgres-backup: [backups](decisions/0033-backups.md).',
+    'The leader archives its write-ahead log for backups, encrypted, in the volume postgres-backup, and makes backups on a schedule: [backups](backups.md).',
     ['monitor replaced', 'settings rolled out'],
     'It turns archive_mode on or off, so the nodes restart one by one. The volume stays.',
   ]),

@@ -136,6 +136,8 @@ export const BackupSummary = z.object({
     open: z.boolean(),
     /** Write-ahead log that waits for the archive; null: not known. */
     waitingBytes: z.number().nullable(),
+    /** Age of the newest change that is surely in the archive, s; null: not known. */
+    lagSeconds: z.number().nullable(),
     archivedTo: z.string().nullable(),
     /** First and last file that is in no backup; null: there is no gap. */
     gap: ArchiveView.shape.gap.unwrap().nullable(),

@@ -197,6 +197,7 @@ export class Backups implements BackupCommand {
       archive: {
         open: archive?.open === true && this.leader !== null,
         waitingBytes: archive?.waitingBytes ?? null,
+        lagSeconds: view?.archivedMs == null ? null : Math.max(0, Math.round((wallMs - view.archivedMs) / 1_000)),
         archivedTo: archive?.archivedTo ?? null,
         gap: archive?.gap ?? null,
       },

@@ -17,7 +17,7 @@ const ANSWER: BackupsAnswer = {
   last: { label: BACKUP.label, type: 'full', at: BACKUP.stop, sizeBytes: BACKUP.sizeBytes },
   next: { kind: 'incr', at: '2026-06-02T12:00:00.000Z' },
   ...{ job: null, lastJob: null, old: null, problem: null },
-  archive: { open: true, waitingBytes: 1024 ** 2, archivedTo: '0/500000', gap: null },
+  archive: { open: true, waitingBytes: 1024 ** 2, lagSeconds: 40, archivedTo: '0/500000', gap: null },
   ...{ storedBytes: 3 * 1024 ** 2, freeBytes: 1024 ** 3, backups: [BACKUP], leftOut: 0 },
 };
 const END = { id: 'j', kind: 'full' as const, message: 'made', ended: BACKUP.stop, tookMs: 1_234, damaged: [] };

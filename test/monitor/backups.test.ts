@@ -180,7 +180,7 @@ it('tells people what can be restored, and what is next', () => {
     lastFull: { label: 'F', type: 'full' },
     next: { kind: 'incr', at: '2026-06-02T12:00:00.000Z' },
     ...{ job: null, lastJob: null, old: null, problem: null, storedBytes: 3, freeBytes: 9 },
-    archive: { open: true, waitingBytes: 7, archivedTo: '0/500000', gap: null },
+    archive: { open: true, waitingBytes: 7, lagSeconds: 1, archivedTo: '0/500000', gap: null },
   });
   expect(BackupsAnswer.parse(backups.list()).backups).toMatchObject([
     { label: 'F', start: '2026-06-01T12:00:00.000Z' },

@@ -244,7 +244,8 @@ describe('the HTTP side', () => {
       paths: Record<string, Record<string, { requestBody?: { content: Record<string, { schema: object }> } }>>;
     };
     expect(document.openapi).toBe('3.1.0');
-    const paths = 'cluster events failovers history stream switchover promote pause resume rebuild'.split(' ');
+    const paths =
+      'cluster events failovers history backups stream switchover promote pause resume rebuild backup'.split(' ');
     expect(Object.keys(document.paths).sort()).toEqual(paths.map((p) => `/api/v1/${p}`).sort());
     const schema = document.paths['/api/v1/pause']?.post?.requestBody?.content['application/json']?.schema;
     expect(schema).toMatchObject({ required: ['reason'], additionalProperties: false });
