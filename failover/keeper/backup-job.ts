@@ -112,7 +112,8 @@ export class BackupJobs {
     const mayRun =
       archive !== undefined && this.host.settings?.backup !== undefined && leadership?.term === archive.term;
     if (!mayRun || leadership === null) {
-      if (leadership === null || archive !== undefined) this.end();
+      // A monitor that has just started says nothing of the archive yet; the job goes on.
+      if (leadership === null || archive !== undefined || this.host.settings?.backup === undefined) this.end();
       return;
     }
     if (leadership !== this.leadership) {

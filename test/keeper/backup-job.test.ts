@@ -48,7 +48,7 @@ function rig() {
   };
   const sql = { ...NOTHING_SEEN, inRecovery: false, timeline: 1, flushLsn: '0/400000' };
   const host = {
-    settings: SETTINGS,
+    settings: SETTINGS as NodeSettings,
     view: { ...NO_VIEW, sql },
     get archive() {
       return state.archive;
@@ -89,7 +89,20 @@ function rig() {
   const renew = () => {
     job = Promise.withResolvers();
   };
-  return { time, did, notes, state, repository, jobs, pass, ping, finish, renew, part: (n: number) => progress(n) };
+  return {
+    time,
+    did,
+    notes,
+    state,
+    repository,
+    jobs,
+    pass,
+    ping,
+    finish,
+    renew,
+    host,
+    part: (n: number) => progress(n),
+  };
 }
 
 const ORDER = { id: 'one', kind: 'full' } as const;
@@ -183,6 +196,17 @@ it('does not take an order from pings that waited while it was asleep, and takes
   await ping(null);
   await ping(ORDER);
   expect(did).toHaveLength(2);
+});
+
+it('goes on with its job while the monitor says nothing of the archive, and ends it when backups are turned off', async () => {
+  const { jobs, ping, host, notes } = rig();
+  await ping(ORDER);
+  await ping(null, null);
+  expect(jobs.view?.job).toMatchObject({ id: 'one' });
+  host.settings = { ...SETTINGS, backup: undefined };
+  await ping(null, null);
+  await waitFor('the job ended', 2_000, () => notes.some((note) => note.startsWith('BACKUP_STOPPED')), 1);
+  expect(jobs.view).toBeUndefined();
 });
 
 it('takes no order for another term, before the calm, while the gate is shut, or without leading', async () => {
