@@ -73,3 +73,13 @@ it('names each damaged or missing file once', () => {
   ]);
   expect(damagedFiles('status: ok')).toEqual([]);
 });
+
+it('takes what a killed job has left for no damage', () => {
+  const path = '/var/lib/postgres-backup/backup/c1/20260602-120000F';
+  const output = [
+    `P00 DETAIL: unable to open missing file '${path}/backup.manifest' for read`,
+    "P00   INFO: backup '20260602-120000F' appears to be in progress, skipping",
+    "P00 DETAIL: unable to open missing file '/var/lib/postgres-backup/backup/c1/20260601-120000F/backup.manifest' for read",
+  ];
+  expect(damagedFiles(output.join('\n'))).toEqual([expect.stringContaining('20260601-120000F')]);
+});

@@ -23,13 +23,14 @@ const INFO_LIMIT_MS = 60_000;
 const PROGRESS_MS = 5_000;
 /** The list of a thousand backups is not longer than this, characters. */
 const LIST_MAX = 2 * 1024 * 1024;
-/** A backup must not take the machine from the clients. */
-const PRIORITY = ['-n', '10', 'ionice', '-c', '2', '-n', '7', 'pgbackrest'];
+/** A job must not take the machine from the clients. `-t`: a kernel without such priorities is no failure. */
+const PRIORITY = ['-n', '10', 'ionice', '-t', '-c', '2', '-n', '7', 'pgbackrest'];
 /** A line of `verify` that names a file (verify.c, verifyErrorMsg). */
 const DAMAGE = /(?:file missing|invalid checksum|invalid size|invalid result|other error) '([^']{1,300})'/;
 /** A line of `verify` about one of its own files. */
-const OWN_FILE =
-  /(?:WARN|DETAIL): +(.*(?:does not match|missing or unusable|unable to|checksum error|manifest missing).*)/;
+const OWN_FILE = /(?:WARN|DETAIL): +(.*(?:does not match|missing or unusable|unable to|checksum error).*)/;
+/** What a job that was killed has left is no damage; the next backup removes it. */
+const UNFINISHED = /backup '([^']{1,64})' appears to be in progress/g;
 
 const Position = z.string().nullish();
 /** The part of the output of `info` that is read. */
@@ -101,7 +102,9 @@ function backupOf({ label, type, error, timestamp, lsn, archive, info }: Info[nu
 /** The files that `verify` found damaged or missing, from its output; at most {@link DAMAGED_MAX}. */
 export function damagedFiles(output: string): string[] {
   const found = output.split('\n').flatMap((line) => DAMAGE.exec(line)?.[1] ?? OWN_FILE.exec(line)?.[1]?.trim() ?? []);
-  return [...new Set(found)].slice(0, DAMAGED_MAX).map((name) => name.slice(0, 300));
+  const unfinished = [...output.matchAll(UNFINISHED)].flatMap(([, label]) => label ?? []);
+  const damaged = found.filter((name) => !unfinished.some((label) => name.includes(label)));
+  return [...new Set(damaged)].slice(0, DAMAGED_MAX).map((name) => name.slice(0, 300));
 }
 
 /** pgBackRest of one node. */
@@ -144,8 +147,14 @@ export class NodeBackup implements BackupTool {
   }
 
   async verify(signal: AbortSignal, limitMs: number): Promise<string[]> {
-    const options = ['--log-level-console=detail', '--log-timestamp=n', '--output=text', 'verify'];
-    return damagedFiles(await this.exclusively(signal, (abort) => this.run(options, abort, limitMs)));
+    // Its findings are lines of its log; it ends with 0 also when it found damage.
+    let log = '';
+    const onError = (text: string) => {
+      log = (log + text).slice(-LIST_MAX);
+    };
+    const options = ['--log-level-stderr=detail', '--log-timestamp=n', 'verify'];
+    await this.exclusively(signal, (abort) => this.run(options, abort, limitMs, onError));
+    return damagedFiles(log);
   }
 
   async repository(): Promise<RepositoryFacts> {
@@ -172,13 +181,18 @@ export class NodeBackup implements BackupTool {
     return readInfo(await this.run(['--output=json', 'info'], signal, INFO_LIMIT_MS));
   }
 
-  private async run(options: readonly string[], signal: AbortSignal | undefined, limitMs: number): Promise<string> {
+  private async run(
+    options: readonly string[],
+    signal: AbortSignal | undefined,
+    limitMs: number,
+    onError?: (text: string) => void,
+  ): Promise<string> {
     const { place, folder } = this;
     const { systemId } = await readControlFile(place.data);
     const stanza = stanzaOf(systemId);
     await mkdir(folder, { recursive: true, mode: 0o700 });
     await writeWhole(folder, CONFIG, renderPgbackrestConf(place, stanza), 0o600, false);
     const command = [...PRIORITY, `--config=${join(folder, CONFIG)}`, `--stanza=${stanza}`, ...options];
-    return run('nice', command, { limitMs, signal, outputMax: LIST_MAX });
+    return run('nice', command, { limitMs, signal, onError, outputMax: LIST_MAX });
   }
 }
