@@ -27,6 +27,8 @@ const LIST_MAX = 2 * 1024 * 1024;
 const PRIORITY = ['-n', '10', 'ionice', '-t', '-c', '2', '-n', '7', 'pgbackrest'];
 /** A line of `verify` that names a file (verify.c, verifyErrorMsg). */
 const DAMAGE = /(?:file missing|invalid checksum|invalid size|invalid result|other error) '([^']{1,300})'/;
+/** A line about a file whose encryption or compression is broken. */
+const BROKEN = /(?:invalid result|other error) (\S{1,300}?): \[\d+\]/;
 /** A line of `verify` about one of its own files. */
 const OWN_FILE = /(?:WARN|DETAIL): +(.*(?:does not match|missing or unusable|unable to|checksum error).*)/;
 /** What a job that was killed has left is no damage; the next backup removes it. */
@@ -101,7 +103,9 @@ function backupOf({ label, type, error, timestamp, lsn, archive, info }: Info[nu
 
 /** The files that `verify` found damaged or missing, from its output; at most {@link DAMAGED_MAX}. */
 export function damagedFiles(output: string): string[] {
-  const found = output.split('\n').flatMap((line) => DAMAGE.exec(line)?.[1] ?? OWN_FILE.exec(line)?.[1]?.trim() ?? []);
+  const found = output
+    .split('\n')
+    .flatMap((line) => DAMAGE.exec(line)?.[1] ?? BROKEN.exec(line)?.[1] ?? OWN_FILE.exec(line)?.[1]?.trim() ?? []);
   const unfinished = [...output.matchAll(UNFINISHED)].flatMap(([, label]) => label ?? []);
   const damaged = found.filter((name) => !unfinished.some((label) => name.includes(label)));
   return [...new Set(damaged)].slice(0, DAMAGED_MAX).map((name) => name.slice(0, 300));
