@@ -105,8 +105,15 @@ it('keeps as many full backups as it is told to', async () => {
   expect(held()).toEqual(['full true', 'full true']);
 });
 
-it('finds the repository sound', async () => {
+it('finds the repository sound, and names a file in it that is damaged', async () => {
   expect(await ended('verify')).toMatchObject({ result: 'done', message: 'the repository is sound' });
+  const files = await docker('exec', NODE, 'find', PATHS.backupVolume, '-name', '0*-*.zst', '-size', '+0');
+  const file = files.trim().split('\n').sort().at(-1) ?? '';
+  await shell(`printf 'XXXXXXXX' | dd of=${file} bs=1 seek=64 conv=notrunc 2>/dev/null`);
+  const { result, damaged } = await ended('verify');
+  expect(result).toBe('failed');
+  expect(damaged?.join('\n')).toContain(file.split('/').at(-1));
+  expect(monitor.view(NODE).notes.at(-1)).toMatch(/^BACKUP_DAMAGED /);
 });
 
 it('says why a backup failed', async () => {
