@@ -141,7 +141,7 @@ describe('the monitor', () => {
         databaseVerifier: await verifierOf(PASSWORD, Buffer.from(SALT, 'base64')),
         postgresSettings: {},
         rebuildInPlace: false,
-        backup: { leaseMs: 2_000, queueBytes: 2 * 1024 ** 3 },
+        backup: { leaseMs: 2_000, queueBytes: 2 * 1024 ** 3, keep: 2 },
       },
       hostNames: ['failover-monitor'],
       logFormat: 'text',
@@ -166,6 +166,8 @@ describe('the monitor', () => {
         switchbackLimitMs: 600_000,
         failoverMode: 'automatic',
         backup: true,
+        backupFullEveryMs: 7 * 24 * 3_600_000,
+        backupEveryMs: 24 * 3_600_000,
       },
     });
   });
