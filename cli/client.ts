@@ -3,7 +3,7 @@
  * monitor itself uses.
  */
 import { z } from 'zod';
-import { Answer, ApiError, ClusterStatus, type Command, Events } from '../failover/contract/api';
+import { Answer, ApiError, BackupsAnswer, ClusterStatus, type Command, Events } from '../failover/contract/api';
 import { oneLine } from '../failover/contract/log-line';
 import { EXIT, Failed } from './exit';
 import { type Ask, fetchTrusting, type Trust } from './trusting';
@@ -38,6 +38,14 @@ export class Client {
 
   cluster(): Promise<ClusterStatus> {
     return this.read('cluster', ClusterStatus);
+  }
+
+  /** @throws Failed also when the stack has no backups. */
+  async backups(): Promise<BackupsAnswer> {
+    const response = await this.fetch('/api/v1/backups', this.readMs);
+    if (response.status === 404) throw new Failed(EXIT.failed, `${await errorOf(response)}.`);
+    if (response.status !== 200) throw await this.unexpected(response);
+    return parsed(BackupsAnswer, await bodyOf(response), this.url);
   }
 
   /** Events after the event with this id, oldest first, at most {@link EVENTS_MAX}. */

@@ -1,5 +1,6 @@
 /** The commands that need this machine: its Docker engine, and the stack's files and outputs. */
 import type { Command } from 'commander';
+import { backupCommands } from './backup-program';
 import type { Common } from './commands';
 import { bashCompletion, NODES_COMMAND, zshCompletion } from './completion';
 import type { Io } from './io';
@@ -34,6 +35,7 @@ export function hostCommands(program: Command, io: Io, ended: Ended): void {
       const own = node?.startsWith('-') === true;
       ended(await psql(io, own ? undefined : node, own && node !== undefined ? [node, ...args] : args, options));
     });
+  backupCommands(program, io, ended);
   roleCommands(program, io, ended);
   program
     .command('completion')

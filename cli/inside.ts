@@ -6,6 +6,7 @@ import { MonitorConfig } from '../failover/contract/inputs';
 import { PATHS, PORTS } from '../failover/contract/layout';
 import { derivedPassword } from '../failover/contract/proof';
 import { endWithReader } from '../scripts/lib/terminal';
+import { backupCommands } from './backup-program';
 import { terminalIo } from './io';
 import { runCli } from './program';
 import type { Target } from './target';
@@ -33,7 +34,7 @@ function target(): Target {
 }
 
 endWithReader();
-runCli(process.argv.slice(2), terminalIo({ stack: null, target })).then(
+runCli(process.argv.slice(2), terminalIo({ stack: null, target }), backupCommands).then(
   (code) => {
     process.exitCode = code;
   },

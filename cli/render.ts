@@ -20,6 +20,7 @@ export function statusLines(cluster: ClusterStatus, paint: Paint): string[] {
     '',
     ...routeLines(cluster),
     ...clientLines(cluster, paint),
+    ...backupLines(cluster, paint),
     ...lastFailoverLines(cluster),
   ];
 }
@@ -81,6 +82,16 @@ function clientLines({ clientPlaces: places, tls, at }: ClusterStatus, paint: Pa
     ...(places === undefined ? [] : [`Client places: ${places.used} of ${places.of} in use on the leader${waiting}`]),
     ...(words === null ? [] : [`TLS: ${words.isBad ? paint('red', words.words) : words.words}`]),
   ];
+}
+
+function backupLines({ backup }: ClusterStatus, paint: Paint): string[] {
+  if (backup === undefined) return [];
+  const { window, next, old, problem, lastJob } = backup;
+  const reach = window === null ? 'none yet' : `${shortTime(window.from)} to ${shortTime(window.to)} can be restored`;
+  const failed = lastJob?.result === 'failed' ? `the last job failed: ${lastJob.message}` : null;
+  const trouble = problem ?? failed ?? old;
+  const plan = next === null ? '' : `, next ${next.kind} ${shortTime(next.at)}`;
+  return [`Backups: ${reach}${plan}${trouble === null ? '' : `; ${paint('red', trouble)}`}`];
 }
 
 function lastFailoverLines({ lastFailover }: ClusterStatus): string[] {

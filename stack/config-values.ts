@@ -3,6 +3,8 @@ import type { TlsMode } from '../failover/contract/messages';
 
 /** Durations are written `2s`, `500ms`. */
 export const DURATIONS_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000 };
+/** Longer ones are written `36h`, `7d`. */
+export const LONG_DURATIONS_MS: Readonly<Record<string, number>> = { m: 60_000, h: 3_600_000, d: 24 * 3_600_000 };
 /** Sizes are written as PostgreSQL writes them: `16MB`, powers of 1024. */
 export const BYTES: Readonly<Record<string, number>> = { B: 1, kB: 1024, MB: 1024 ** 2, GB: 1024 ** 3, TB: 1024 ** 4 };
 

@@ -7,7 +7,7 @@ import { isIP, isIPv4 } from 'node:net';
 import { isAbsolute } from 'node:path';
 import { z } from 'zod';
 import { IDENTIFIER_BYTES_MAX, REPLICAS_MAX } from '../failover/contract/limits';
-import { BYTES, DURATIONS_MS, inPrivateSubnet, parseQuantity, parseSubnet } from './config-values';
+import { BYTES, DURATIONS_MS, inPrivateSubnet, LONG_DURATIONS_MS, parseQuantity, parseSubnet } from './config-values';
 import { API_SLOTS } from './haproxy-config';
 import { POOL_ROLES_ALLOWED, PoolRoles } from './pool-roles';
 import { POSTGRES_SETTINGS_ALLOWED, PostgresSettings } from './postgres-settings';
@@ -300,13 +300,26 @@ export const KEYS = {
     'When a node has to be copied again and its disk is too small for both the old data and the copy, the old data is removed first. Until the copy is complete, that node has no data.',
   ]),
   backup: bool(false, [
-    'The leader archives its write-ahead log, encrypted, in the volume postgres-backup. Backups are not complete yet, only the archive is written: [backups](decisions/0033-backups.md).',
+    'The leader archives its write-ahead log for backups, encrypted, in the volume postgres-backup, and makes backups on a schedule: [backups](backups.md).',
     ['monitor replaced'],
     'No node restarts. The volume stays.',
   ]),
   backupQueue: size('2GB', '64MB', '1TB', [
     'Write-ahead log that may wait on the disk of the leader while the archive takes nothing. Beyond it, it is let go, and backups have a gap there.',
     ['monitor replaced'],
+  ]),
+  backupFullEvery: longDuration('7d', '1h', '60d', [
+    'Interval of full backups. The first one is made a minute after the stack serves.',
+    ['monitor replaced'],
+  ]),
+  backupEvery: longDuration('1d', '10m', '30d', [
+    'Interval of backups. Those between two full ones are incremental: they hold what has changed since the one before.',
+    ['monitor replaced'],
+  ]),
+  backupKeep: integer(2, 1, 100, [
+    'How many full backups are kept, with all that a restore to any moment since the oldest one needs.',
+    ['monitor replaced'],
+    'With fewer, the next backup removes what is too old.',
   ]),
   failoverMode: oneOf(
     ['automatic', 'observe'],
@@ -420,6 +433,13 @@ function list(fallback: string, pattern: Pattern, allowed: string, about: About)
 function duration(fallback: string, min: string, max: string, about: About): Key<number, 'Ms'> {
   const allowed = `a duration from ${min} to ${max}, for example ${fallback}`;
   const schema = quantity(DURATIONS_MS, min, max);
+  return { type: 'string', default: fallback, allowed, schema, unit: 'Ms', ...described(about) };
+}
+
+/** The same with the units h and d. */
+function longDuration(fallback: string, min: string, max: string, about: About): Key<number, 'Ms'> {
+  const allowed = `a duration from ${min} to ${max}, for example ${fallback} (units m, h, d)`;
+  const schema = quantity(LONG_DURATIONS_MS, min, max);
   return { type: 'string', default: fallback, allowed, schema, unit: 'Ms', ...described(about) };
 }
 

@@ -28,9 +28,9 @@ export function monitorConfig(
 ): MonitorConfig {
   const { settings, stack, nodes, haproxy, monitor, tls } = topology;
   const own = tls.own && { certificate: tls.own.certificate.path, key: tls.own.key.path };
-  const { backup, backupQueueBytes, hangTimeoutMs, ...plain } = settings;
+  const { backup, backupQueueBytes, backupKeep, hangTimeoutMs, ...plain } = settings;
   const backups = backup && {
-    backup: { leaseMs: Math.min(hangTimeoutMs, LEASE_MAX_MS), queueBytes: backupQueueBytes },
+    backup: { leaseMs: Math.min(hangTimeoutMs, LEASE_MAX_MS), queueBytes: backupQueueBytes, keep: backupKeep },
   };
   const addresses = { haproxyAddress: haproxy.address, monitorAddress: monitor.address };
   return pick(MonitorConfig, {

@@ -27,6 +27,7 @@ export const FindingCode = z.enum([
   ...(['REPLAY_PAUSED', 'SYNC_COMMIT_LOWERED', 'NOT_STREAMING', 'LAG', 'NOT_COUNTED', 'SETTINGS_REFUSED'] as const),
   ...(['PROMOTION_REPEATED', 'NOT_SERVING', 'HAPROXY_RESTARTED', 'UPDATES_WAITING'] as const),
   ...(['CERTIFICATE_MISSING', 'CERTIFICATE_EXPIRED', 'CERTIFICATE_EXPIRES', 'CERTIFICATE_REFUSED'] as const),
+  ...(['ARCHIVE_STUCK', 'ARCHIVE_GAP', 'BACKUP_FAILED', 'BACKUP_OLD'] as const),
   // Failures that a keeper reports, under the keeper's own codes; NODE_FAILED stands for the others.
   ...(['MUST_COPY', 'REWIND_FAILED', 'STREAM_IMPOSSIBLE', 'WAL_MISSING', 'DISK_TOO_SMALL', 'SETTLE_FAILED'] as const),
   ...(['POSTGRES_CRASHED', 'TABLESPACE_IN_USE', 'PROMOTION_HANGS', 'SUPERUSER_LOCKED_OUT'] as const),

@@ -825,6 +825,43 @@ const CERTIFICATE = first(
   ],
 );
 
+/** The backups, when they are on. */
+const BACKUP = every(
+  ({ monitor: { cluster } }: Facts) => {
+    const backup = cluster?.backup;
+    if (cluster === null || backup === undefined || !cluster.serving) return [];
+    const { archive, window, problem, old, lastJob } = backup;
+    const isLate = (archive.lagSeconds ?? 0) > ARCHIVE_SECONDS_MAX;
+    const stuck = problem ?? (isLate ? `the newest archived change is ${archive.lagSeconds} s old` : null);
+    const hasFailed = lastJob?.result === 'failed';
+    const failed = hasFailed ? `${lastJob.kind}, ${lastJob.ended}: ${lastJob.message}` : null;
+    const { from = '', to = '' } = archive.gap ?? {};
+    return [{ name: cluster.stack, from, to, hasGap: archive.gap !== null && window === null, stuck, failed, old }];
+  },
+  [
+    warning('ARCHIVE_STUCK', {
+      when: ({ stuck }) => stuck !== null,
+      sentence: 'The archive of the backups takes nothing: {stuck}.',
+      next: 'Make room for the volume postgres-backup, or remove the cause that is named. Write-ahead log waits on the leader up to backupQueue.',
+    }),
+    warning('ARCHIVE_GAP', {
+      when: ({ hasGap }) => hasGap,
+      sentence: 'The files {from} to {to} of the write-ahead log are in no backup, and no backup was made since.',
+      next: 'npm run failover -- backup now --full',
+    }),
+    warning('BACKUP_FAILED', {
+      when: ({ failed }) => failed !== null,
+      sentence: 'The last job for the backups failed: {failed}.',
+      next: 'Remove the cause that is named, then: npm run failover -- backup now --full',
+    }),
+    warning('BACKUP_OLD', {
+      when: ({ old }) => old !== null,
+      sentence: 'The backups are too old: {old}.',
+      next: 'npm run failover -- backup status says why, npm run failover -- backup now makes one.',
+    }),
+  ],
+);
+
 const LOG = first(
   ({ log }: Facts) => [{ ...log, name: log.file, free: bytes(log.freeBytes ?? 0) }],
   [
@@ -876,5 +913,5 @@ const UPDATES = every(
 export const FINDINGS = nested((facts: Facts) => [facts], ENGINE, [
   ...[CONTAINERS, PORTS, HAPROXY, MONITOR, LOGIN, BACKEND, PASSFILE],
   nested(nodeViews, BY_HAND, NODE),
-  ...[SERVING, REPLICATION, MODES, CERTIFICATE, LOG, RESTARTED, UPDATES],
+  ...[SERVING, REPLICATION, MODES, BACKUP, CERTIFICATE, LOG, RESTARTED, UPDATES],
 ]);

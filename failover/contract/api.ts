@@ -4,8 +4,9 @@
  * `v1` a field may be added, but never renamed or given another meaning.
  */
 import { z } from 'zod';
+import { Backup, BackupType, JobEnd, JobKind } from './backups';
 import { Level } from './log-line';
-import { SettingsStatus, SlotView, TlsMode } from './messages';
+import { ArchiveView, SettingsStatus, SlotView, TlsMode } from './messages';
 import { NodeName } from './naming';
 import { PauseState, PoolFigures } from './pooler';
 
@@ -98,6 +99,63 @@ export const PoolerStatus = z.object({
 });
 export type PoolerStatus = z.infer<typeof PoolerStatus>;
 
+const MadeBackup = z.object({ label: z.string(), type: BackupType, at: z.string(), sizeBytes: z.number() });
+
+/** The backups in short. */
+export const BackupSummary = z.object({
+  /** A restore can reach each moment of it. Null: none. */
+  window: z.object({ from: z.string(), to: z.string() }).nullable(),
+  /** The newest backups that can be restored: the newest full one, and the newest of any type. */
+  lastFull: MadeBackup.nullable(),
+  last: MadeBackup.nullable(),
+  /** The next scheduled run; null while the repository is not known. */
+  next: z.object({ kind: z.enum(['full', 'incr']), at: z.string() }).nullable(),
+  /** The job that is under way; `since` is null while it has not begun. */
+  job: z
+    .object({ id: z.string(), kind: JobKind, progress: z.number().nullable(), since: z.string().nullable() })
+    .nullable(),
+  /** How the last job ended, as far as this start of the monitor knows. */
+  lastJob: z
+    .object({
+      id: z.string(),
+      kind: JobKind,
+      result: JobEnd.shape.result,
+      message: z.string(),
+      ended: z.string(),
+      tookMs: z.number(),
+      /** Files of the repository that `verify` found damaged or missing. */
+      damaged: z.array(z.string()),
+    })
+    .nullable(),
+  /** Why the backups are too old; null: they are not, or it is not known. */
+  old: z.string().nullable(),
+  /** Why the repository cannot be used; null: it can. */
+  problem: z.string().nullable(),
+  archive: z.object({
+    /** The leader may archive now. */
+    open: z.boolean(),
+    /** Write-ahead log that waits for the archive; null: not known. */
+    waitingBytes: z.number().nullable(),
+    /** Age of the newest change that is surely in the archive, s; null: not known. */
+    lagSeconds: z.number().nullable(),
+    archivedTo: z.string().nullable(),
+    /** First and last file that is in no backup; null: there is no gap. */
+    gap: ArchiveView.shape.gap.unwrap().nullable(),
+  }),
+  /** Stored for all backups, without the write-ahead log, and free where they are, bytes. */
+  storedBytes: z.number(),
+  freeBytes: z.number().nullable(),
+});
+export type BackupSummary = z.infer<typeof BackupSummary>;
+
+/** `GET /api/v1/backups`: oldest first. */
+export const BackupsAnswer = BackupSummary.extend({
+  backups: z.array(Backup.omit({ startMs: true, stopMs: true }).extend({ start: z.string(), stop: z.string() })),
+  /** How many older backups are left out. */
+  leftOut: z.number().int(),
+});
+export type BackupsAnswer = z.infer<typeof BackupsAnswer>;
+
 /** `GET /api/v1/cluster`. */
 export const ClusterStatus = z.object({
   stack: z.string(),
@@ -146,6 +204,8 @@ export const ClusterStatus = z.object({
   clientPlaces: z.object({ used: z.number().int(), of: z.number().int(), waiting: z.number().int() }).optional(),
   /** Absent in a stack without a pooler. */
   pooler: PoolerStatus.optional(),
+  /** Absent in a stack without backups, and when the monitor is older than this field. */
+  backup: BackupSummary.optional(),
   sync: z.object({ waitsFor: z.number().int(), members: z.array(z.string()), changing: z.boolean() }),
   lastFailover: Failover.nullable(),
   /** TLS with clients. Absent when the monitor is older than this field. */
@@ -211,6 +271,8 @@ export const Bodies = {
   resume: z.strictObject({ dryRun }),
   /** Replaces a standby's data by a fresh copy from the leader. */
   rebuild: z.strictObject({ node: NodeName, dryRun }),
+  /** Begins a job for the backups. The answer comes at once; `GET /api/v1/backups` shows how it goes on. */
+  backup: z.strictObject({ kind: JobKind.default('incr'), dryRun }),
 } as const;
 export type Command = keyof typeof Bodies;
 
@@ -225,6 +287,8 @@ export const Answer = z.object({
   leader: z.string().nullable(),
   term: z.number().int(),
   tookMs: z.number(),
+  /** Id of the job that `backup` began. */
+  job: z.string().optional(),
 });
 export type Answer = z.infer<typeof Answer>;
 

@@ -163,6 +163,12 @@ export const NOTE_CODES = {
   ARCHIVE_PROBLEM:
     'The repository of the backups takes no write-ahead log, for the reason that follows; it is tried again.',
   ARCHIVE_GAP: 'Write-ahead log is in no backup: the archive took nothing for too long, or the files were lost.',
+  BACKUP_BEGUN: 'The leader begins a job for the backups.',
+  BACKUP_DONE: 'The job for the backups is done; the line has what was made or found.',
+  BACKUP_STOPPED: 'A job for the backups was stopped, because the leadership ended; it is repeated.',
+  BACKUP_FAILED: 'A job for the backups failed; a scheduled one is tried again after a rest.',
+  BACKUP_DAMAGED: 'The check of the repository found files that are damaged or missing; the line names them.',
+  BACKUP_OLD: 'The backups are older than one and a half intervals of the schedule.',
   CHECKPOINT_FAILED: 'The checkpoint before a switchover or a stop, or after a promotion, failed.',
   POSTGRES_STOPPED: 'PostgreSQL of a leader shut down as it was told to; the line has how long it took.',
   POSTGRES_WARNING: 'A warning for people about this PostgreSQL.',
@@ -220,6 +226,9 @@ export const TODOS: Readonly<Partial<Record<LogCode, string>>> = {
   ADOPT_UNKNOWN: 'Say which node is right: `npm run failover -- promote <node>`.',
   ARCHIVE_PROBLEM: 'Remove the cause that is named: mostly the repository is full or cannot be written.',
   ARCHIVE_GAP: 'Mend the repository. Restores to a moment in the gap are not possible.',
+  BACKUP_FAILED: 'Remove the cause that the line names: mostly the repository is full or cannot be written.',
+  BACKUP_DAMAGED: '`npm run failover -- backup now --full`: the next full backup depends on none of these files.',
+  BACKUP_OLD: '`npm run failover -- backup status` says why there is no newer one.',
   SLOT_MOVED: 'Stop all monitors but one.',
   CERTIFICATE_REFUSED:
     'Correct the files of `tlsCertificate` and `tlsKey` as the line says; they are read again by themselves.',

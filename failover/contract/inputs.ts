@@ -66,6 +66,9 @@ export const Policy = z.strictObject({
   switchbackLimitMs: z.number().int().min(0),
   /** True when the leader archives its write-ahead log for backups. Absent: it does not. */
   backup: z.boolean().optional(),
+  /** Intervals of full backups, and of backups of any type. Absent: none are made. */
+  backupFullEveryMs: z.number().int().min(60_000).optional(),
+  backupEveryMs: z.number().int().min(60_000).optional(),
   /** `observe`: the monitor decides and logs a change of leader, but does not make it. Absent: automatic. */
   failoverMode: z.enum(['automatic', 'observe']).optional(),
 });

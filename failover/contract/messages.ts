@@ -12,8 +12,10 @@
  */
 
 import { z } from 'zod';
+import { BackupView, JobOrder } from './backups';
 import { FailureCode, known, LogCode } from './codes';
 import { NODES_MAX, PEM_MAX, STATUS_ROWS_MAX } from './limits';
+import { Lsn } from './lsn-schema';
 import { NodeName } from './naming';
 import { seam } from './seam';
 
@@ -28,8 +30,7 @@ export const PING_INTERVAL_MS = 100;
  */
 export const PINGS_A_STATUS = 2;
 
-/** A write-ahead log position as PostgreSQL prints it, for example `0/3000060`. */
-export const Lsn = z.string().regex(/^[0-9A-F]{1,8}\/[0-9A-F]{1,8}$/);
+export { Lsn };
 
 /**
  * The standbys that a commit on `leader` waits for before it is acknowledged: `ANY k (members)`. `k = 0` without
@@ -167,6 +168,8 @@ export const BackupSettings = z.object({
   leaseMs: z.number().int().min(500),
   /** Write-ahead log that may wait while the archive takes nothing, bytes. Beyond it, it is let go: a gap is recorded. */
   queueBytes: z.number().int().min(0),
+  /** How many full backups are kept, with all that builds on them. Absent: all. */
+  keep: z.number().int().min(1).optional(),
 });
 export type BackupSettings = z.infer<typeof BackupSettings>;
 
@@ -413,6 +416,8 @@ export const Status = z.object({
   slots: z.array(SlotView).max(STATUS_ROWS_MAX).optional(),
   /** Absent while this node does not archive. */
   archive: ArchiveView.optional(),
+  /** Absent while this node may make no backups. */
+  backup: BackupView.optional(),
 });
 export type Status = z.infer<typeof Status>;
 
@@ -464,6 +469,8 @@ export const MonitorFrame = z.discriminatedUnion('type', [
     /** `archivedTo` and `timeline` of the node that archives, or archived last. */
     archivedTo: Lsn.optional(),
     archivedTimeline: z.number().int().optional(),
+    /** Beside `archive`: the job for the backups. */
+    backup: JobOrder.optional(),
   }),
 ]);
 export type MonitorFrame = z.infer<typeof MonitorFrame>;

@@ -23,6 +23,7 @@ import {
   type Status,
 } from '../contract/messages';
 import { Archiving } from './archiving';
+import { BackupJobs } from './backup-job';
 import { DurableState } from './durable-state';
 import type { AcceptedOrder, KeeperState } from './keeper-state';
 import type { Leadership } from './leadership';
@@ -139,6 +140,7 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
   private readonly pursuit: Pursuit;
   private readonly reports: Reports;
   private readonly archiving: Archiving | null;
+  private readonly jobs: BackupJobs | null;
   /** Number of changes of the settings. */
   private version = 0;
   /** Number of steps that failed in a row. */
@@ -161,6 +163,8 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
     this.pursuit = new Pursuit({ node, postgres, clock, host: this });
     this.lives = this.pursuit.lives;
     this.archiving = postgres.archive === undefined ? null : new Archiving(postgres.archive, clock, this);
+    const { archive, backups } = postgres;
+    this.jobs = backups && archive ? new BackupJobs(backups, clock, this, archive.bootMs) : null;
     postgres.onCrash = (reason) => this.crashed(reason);
   }
 
@@ -209,6 +213,7 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
       const pong: KeeperFrame = { type: 'pong', n: frame.n };
       this.postgres.pinged();
       this.archiving?.pinged(frame);
+      this.jobs?.pinged(frame);
       if (frame.n % PINGS_A_STATUS === 0 && !this.repeats(frame.n)) this.reports.report(true, [pong], this.turn.calm);
       else this.link.send(pong);
       if (this.turn.calm && frame.n % PINGS_A_LOOK === 1) this.wake();
@@ -417,6 +422,11 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
   /** What the status says of the archive. */
   get archive(): Status['archive'] {
     return this.archiving?.view;
+  }
+
+  /** What the status says of the backups. */
+  get backup(): Status['backup'] {
+    return this.jobs?.view;
   }
 
   /** True while the keeper is connected and its order is carried out: the container is then healthy. */

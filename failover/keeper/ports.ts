@@ -3,6 +3,7 @@
  * logic knows only these interfaces. The real implementations are beside it; the simulator and the tests have their
  * own.
  */
+import type { Backup, BackupType } from '../contract/backups';
 import type { FailureCode } from '../contract/codes';
 import type {
   ArchiveView,
@@ -218,6 +219,28 @@ export interface Archive {
   release(): Promise<void>;
 }
 
+/** What the repository holds; whether a backup can be used follows from the archive. */
+export interface RepositoryFacts {
+  backups: Omit<Backup, 'usable'>[];
+  leftOut: number;
+  freeBytes: number | null;
+}
+
+/** Makes and checks backups of this node. Each call throws when it fails, is aborted or takes too long. */
+export interface BackupTool {
+  /** Makes a backup and removes what is older than `keep` full ones. `onProgress`: from 0 to 1. */
+  backup(
+    type: BackupType,
+    keep: number | undefined,
+    onProgress: (part: number) => void,
+    signal: AbortSignal,
+    limitMs: number,
+  ): Promise<void>;
+  /** Reads the whole repository. Returns the files that are damaged or missing. */
+  verify(signal: AbortSignal, limitMs: number): Promise<string[]>;
+  repository(): Promise<RepositoryFacts>;
+}
+
 export type ArchiveQueue = Pick<ArchiveView, 'waiting' | 'waitingBytes' | 'archivedTo' | 'timeline' | 'gap'>;
 
 /** One PostgreSQL and its data directory. Every call has its own deadline and throws {@link KeeperError} or an Error. */
@@ -233,6 +256,8 @@ export interface Postgres {
   onProgress?: (text: string) => void;
   /** Absent: this PostgreSQL has no backups. {@link stop} shuts it until the next start. */
   readonly archive?: Archive;
+  /** Absent: this PostgreSQL has no backups. {@link stop} kills what it does. */
+  readonly backups?: BackupTool;
   observe(): Promise<View>;
 
   /** Creates a new cluster in `data.new`, complete and synced. */

@@ -16,6 +16,8 @@ class Connection {
   settingsAreNew = false;
   statusCount = 0;
   slotsSent: SlotView[] | undefined;
+  /** Version of the repository that was sent. */
+  repositorySent: number | undefined;
   /** The last status that was sent, without counts and positions. */
   reported = '';
 }
@@ -69,11 +71,13 @@ export class Reports {
     const { connection, clock, link, node } = this;
     const { statusCount, settingsAreNew } = connection;
     const { slots } = node.view;
+    const { backup } = node;
     const nowMs = clock.nowMs();
     this.crashedAtMs = this.crashedAtMs.filter((at) => at > nowMs - CRASH_WINDOW_MS);
     const status = buildStatus(node, {
       ...{ n: statusCount, upMs: Math.round(nowMs - this.begunMs), crashes: this.crashedAtMs.length },
       ...{ settingsAreNew, slotsAreNew: slots !== connection.slotsSent },
+      repositoryIsNew: backup?.version !== connection.repositorySent,
     });
     if (!calm) {
       const text = stable(status);
@@ -82,7 +86,10 @@ export class Reports {
       connection.reported = text;
     }
     connection.statusCount += 1;
-    if (link.connected) connection.slotsSent = slots;
+    if (link.connected) {
+      connection.slotsSent = slots;
+      connection.repositorySent = backup?.version;
+    }
     link.send(...before, status);
   }
 }
@@ -95,6 +102,10 @@ function stable(status: Status): string {
     upMs: 0,
     slots: null,
     archive: status.archive && { gap: status.archive.gap, problem: status.archive.problem },
+    backup: status.backup && {
+      ...{ ...status.backup, archivedMs: null, repository: null },
+      job: status.backup.job?.id,
+    },
     lead: status.lead && {
       ...{ ...status.lead, ...NO_BEAT, flushLsn: null },
       standbys: status.lead.standbys.map((s) => `${s.name} ${s.state} ${s.syncState}`),

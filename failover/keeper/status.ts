@@ -1,5 +1,6 @@
 /** Builds a keeper's status. Pure. */
 
+import type { BackupView } from '../contract/backups';
 import { laterLsn } from '../contract/lsn';
 import type { NodeSettings, Status } from '../contract/messages';
 import type { KeeperState } from './keeper-state';
@@ -14,6 +15,7 @@ export interface Facts extends Pick<PursuitHost, 'state' | 'view' | 'stopping'> 
   readonly progress: Pick<Status, 'done' | 'failure'>;
   readonly postgres: Pick<Postgres, 'heartbeat'>;
   readonly archive?: Status['archive'];
+  readonly backup?: Status['backup'];
 }
 
 /** What a status says about the reports of the node. */
@@ -23,6 +25,8 @@ interface Counts extends Pick<Status, 'n' | 'upMs'> {
   crashes: number;
   /** The slots as last seen were not sent over this connection yet. */
   slotsAreNew: boolean;
+  /** What the repository holds was not sent over this connection yet. */
+  repositoryIsNew: boolean;
 }
 
 /** The node from which this standby streams, found by its fixed address (S14). */
@@ -89,8 +93,16 @@ export function dataIdOf({ dataExists, systemId }: View, { directoryId }: Keeper
   return dataExists && systemId !== null ? `${systemId}:${directoryId ?? '?'}` : null;
 }
 
+function backupOf(view: BackupView, repositoryIsNew: boolean): BackupView {
+  const { repository, ...rest } = view;
+  return repositoryIsNew && repository !== undefined ? { ...rest, repository } : rest;
+}
+
 /** The whole status of this node, as the monitor gets it. */
-export function buildStatus(facts: Facts, { n, upMs, settingsAreNew, crashes, slotsAreNew }: Counts): Status {
+export function buildStatus(
+  facts: Facts,
+  { n, upMs, settingsAreNew, crashes, slotsAreNew, repositoryIsNew }: Counts,
+): Status {
   const { state, view, lives, progress, stopping } = facts;
   const { accepted, promotingTerm, promoted, rewinding, promotedByHand } = state;
   const { sql, slots } = view;
@@ -121,5 +133,6 @@ export function buildStatus(facts: Facts, { n, upMs, settingsAreNew, crashes, sl
     lead: leadOf(facts),
     ...(slotsAreNew && slots !== undefined ? { slots } : {}),
     ...(facts.archive === undefined ? {} : { archive: facts.archive }),
+    ...(facts.backup === undefined ? {} : { backup: backupOf(facts.backup, repositoryIsNew) }),
   };
 }

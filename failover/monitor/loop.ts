@@ -12,6 +12,7 @@ import { type ClusterState, type DeclaredNode, emptyState } from '../core/state/
 import type { Observation, Request } from '../core/state/observation';
 import { parseState, printState } from '../core/state/stored';
 import { suspected } from '../core/transitions';
+import { Backups, planOf } from './backups';
 import { Executor } from './executor';
 import { Observer } from './observer';
 import { PoolerPause } from './pooler-pause';
@@ -46,6 +47,7 @@ function partsOf(loop: Loop, state: ClusterState, ports: MonitorPorts, connect: 
     ),
     reporter: new Reporter(log),
     requests: new Requests(clock, policy, loop, ports.newId ?? randomUUID),
+    backups: new Backups(planOf(policy), keepers, clock, log, ports.newId ?? randomUUID, ports.wallMs),
   };
 }
 
@@ -158,7 +160,7 @@ export class Loop implements Events {
   /** One cycle. If it changes the state, another one follows at once. */
   private async cycle(): Promise<void> {
     const { clock, policy, store, onDecision } = this.ports;
-    const { ticker, observer, timeline, reporter, executor, requests } = this.parts;
+    const { ticker, observer, timeline, reporter, executor, requests, backups } = this.parts;
     await this.adoptCopy();
     await this.rise();
     ticker.notice();
@@ -187,6 +189,7 @@ export class Loop implements Events {
     // The next cycle has to do what was left out, because the decision was revoked.
     if (executor.revoked) this.wanted = true;
     requests.after(decision, observation, nowMs);
+    if (!executor.revoked) backups.cycle(decision, observation);
     this.seen = observation;
     onDecision(decision, observation);
     ticker.cycled(decision.code === 'STEADY' && decision.state === before);

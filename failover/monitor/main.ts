@@ -55,6 +55,7 @@ async function main(): Promise<void> {
     () => certificates,
     () => monitor.parts.pooler.view(),
     () => monitor.parts.router.clientPlaces(),
+    () => monitor.parts.backups,
   );
   for (const signal of UNUSED_SIGNALS) {
     process.on(signal, () => outside.write('INFO', 'monitor', 'SIGNAL_IGNORED', `${signal} is ignored`));

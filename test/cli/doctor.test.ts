@@ -17,7 +17,7 @@ import type { Answer } from '../../scripts/lib/updates';
 import { checkConfig } from '../../stack/config';
 import { KEY_NAMES } from '../../stack/keys';
 import { buildTopology } from '../../stack/topology';
-import { healthyCluster } from '../rig/healthy-cluster';
+import { healthyBackups, healthyCluster } from '../rig/healthy-cluster';
 import { fakeIo } from './console';
 import { event } from './fake-monitor';
 
@@ -130,6 +130,12 @@ const FAILURES = FindingCode.extract([
 ] as const);
 const PROMOTED_AGAIN = [1, 2, 3].map((id) => ({ ...event(id), code: 'PROMOTE_AGAIN' as const }));
 const PROMOTED_BY_HAND = { ...event(1), subject: REPLICA, code: 'PROMOTED_BY_HAND' as const };
+const BACKUPS = healthyBackups();
+const GAP = { from: '000000010000000000000005', to: '000000010000000000000007' };
+const FAILED_JOB = {
+  ...{ id: 'j', kind: 'full' as const, result: 'failed' as const, message: 'no space left' },
+  ...{ ended: '2026-11-24T20:00:00.000Z', tookMs: 5, damaged: [] },
+};
 const PAUSE = { reason: 'new disk', since: '2026-11-24T20:00:00.000Z', until: null };
 
 const REFUSED = { kind: 'failed', code: '28P01', message: 'password authentication failed' } as const;
@@ -232,6 +238,11 @@ const SHOWN: readonly (readonly [FindingCode, Change])[] = [
   ],
   ['PAUSED', { cluster: { pause: PAUSE } }],
   ['OBSERVE', { cluster: { failoverMode: 'observe' } }],
+  ['ARCHIVE_STUCK', { cluster: { backup: { ...BACKUPS, problem: 'no room' } } }],
+  ['ARCHIVE_STUCK', { cluster: { backup: { ...BACKUPS, archive: { ...BACKUPS.archive, lagSeconds: 301 } } } }],
+  ['ARCHIVE_GAP', { cluster: { backup: { ...BACKUPS, window: null, archive: { ...BACKUPS.archive, gap: GAP } } } }],
+  ['BACKUP_FAILED', { cluster: { backup: { ...BACKUPS, lastJob: FAILED_JOB } } }],
+  ['BACKUP_OLD', { cluster: { backup: { ...BACKUPS, old: 'the newest backup is of May' } } }],
   ['CERTIFICATE_EXPIRED', { cluster: { tls: { mode: 'on', expires: '2026-01-01T00:00:00.000Z', problem: null } } }],
   ['CERTIFICATE_EXPIRES', { cluster: { tls: { mode: 'on', expires: '2026-12-07T21:00:00.000Z', problem: null } } }],
   [
@@ -242,7 +253,10 @@ const SHOWN: readonly (readonly [FindingCode, Change])[] = [
 ];
 
 describe('doctor', () => {
-  it('finds nothing where nothing is wrong', () => expect(codes({})).toEqual([]));
+  it('finds nothing where nothing is wrong', () => {
+    expect(codes({})).toEqual([]);
+    expect(codes({ cluster: { backup: BACKUPS } })).toEqual([]);
+  });
 
   it.each(SHOWN)('names %s alone', (code, change) => expect(codes(change)).toEqual([code]));
 

@@ -1,7 +1,14 @@
 /** A monitor as the command line sees it: the schemas of api.ts, served on a port of its own. */
 import { serve } from '@hono/node-server';
 import { Hono } from 'hono';
-import { Answer, Bodies, type ClusterStatus, type Command, type LogEvent } from '../../failover/contract/api';
+import {
+  Answer,
+  type BackupsAnswer,
+  Bodies,
+  type ClusterStatus,
+  type Command,
+  type LogEvent,
+} from '../../failover/contract/api';
 import { healthyCluster } from '../rig/healthy-cluster';
 
 export const TOKEN = 'the-token';
@@ -21,6 +28,8 @@ export class FakeMonitor {
   cluster: ClusterStatus | null = healthyCluster();
   events: LogEvent[] = [];
   answer: Partial<Answer> = {};
+  /** Null: the stack has no backups. */
+  backups: BackupsAnswer | null = null;
   readonly calls: Call[] = [];
   private server: ReturnType<typeof serve> | null = null;
   url = '';
@@ -44,6 +53,9 @@ export class FakeMonitor {
     const app = new Hono();
     app.get('/api/v1/cluster', (c) =>
       this.cluster === null ? c.json({ error: 'the monitor is starting' }, 503) : c.json(this.cluster),
+    );
+    app.get('/api/v1/backups', (c) =>
+      this.backups === null ? c.json({ error: 'backups are off' }, 404) : c.json(this.backups),
     );
     app.get('/api/v1/events', (c) => {
       const after = Number(c.req.query('after'));

@@ -63,7 +63,7 @@ function otherValue(key: KeyName): string {
   if (typeof fallback === 'boolean') return String(!fallback);
   if (typeof fallback === 'number') return String(fallback + 1);
   if (typeof fallback !== 'string') throw new Error(`OTHER needs a value for ${key}`);
-  return /^\d+[sm]$/.test(fallback) ? `${Number.parseInt(fallback, 10) + 1}${fallback.slice(-1)}` : `other${fallback}`;
+  return /^\d+[smd]$/.test(fallback) ? `${Number.parseInt(fallback, 10) + 1}${fallback.slice(-1)}` : `other${fallback}`;
 }
 
 function cluster(raw: Record<string, string>): Promise<Registered[]> {

@@ -165,6 +165,8 @@ describe('the monitor', () => {
         switchbackLimitMs: 600_000,
         failoverMode: 'automatic',
         backup: false,
+        backupFullEveryMs: 7 * 24 * 3_600_000,
+        backupEveryMs: 24 * 3_600_000,
       },
     });
   });

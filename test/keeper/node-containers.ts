@@ -138,18 +138,28 @@ export class NodePair {
 
   /** Makes both nodes from nothing; a leads alone and b follows it, by a copy. */
   async start(): Promise<void> {
-    const { a, b, monitor, network, image, host, clusterKey, backupVolume } = this;
+    const { a, b, monitor } = this;
+    await this.create([a, b]);
+    await monitor.done(b, 1, { kind: 'follow', leader: a, method: 'copy' }, START_LIMIT_MS);
+  }
+
+  /** Makes a from nothing, which leads alone. There is no b. */
+  startAlone(): Promise<void> {
+    return this.create([this.a]);
+  }
+
+  private async create(nodes: readonly string[]): Promise<void> {
+    const { a, monitor, network, image, host, clusterKey, backupVolume } = this;
     await this.removeNodes();
     await docker('network', 'create', '--subnet', this.settings.subnet, '--gateway', host, network);
     await monitor.listen(host, this.options.port);
     await buildImage(image, this.options.buildArgs);
     const base = { image, network, monitor: { host, port: this.options.port }, clusterKey, backupVolume };
-    await Promise.all([a, b].map((name) => startNode({ ...base, name, address: this.address[name] ?? '' })));
-    for (const name of [a, b])
+    await Promise.all(nodes.map((name) => startNode({ ...base, name, address: this.address[name] ?? '' })));
+    for (const name of nodes)
       await monitor.until(name, (s) => s.postgres.state === 'absent', 'first status', START_LIMIT_MS);
     await monitor.done(a, 1, { kind: 'bootstrap' }, START_LIMIT_MS);
     await monitor.done(a, 1, { kind: 'lead', sync: { leader: a, k: 0, members: [] } }, START_LIMIT_MS);
-    await monitor.done(b, 1, { kind: 'follow', leader: a, method: 'copy' }, START_LIMIT_MS);
   }
 
   private async removeNodes(): Promise<void> {

@@ -1,6 +1,7 @@
 /** A monitor that does only what the test tells it: speaks the protocol, gives orders, keeps what the keepers say. */
 import { randomBytes } from 'node:crypto';
 import { createServer, type Server, type Socket } from 'node:net';
+import type { JobOrder, Repository } from '../../failover/contract/backups';
 import { onFrames, sendFrames } from '../../failover/contract/frames';
 import {
   KeeperFrame,
@@ -16,6 +17,8 @@ import { proof, sameProof } from '../../failover/contract/proof';
 export interface NodeView {
   connected: boolean;
   status: Status | null;
+  /** What the backups' repository holds, as it said last. */
+  repository: Repository | null;
   notes: string[];
   /** Number of the newest ping that it answered; null: it answered none. */
   answered: number | null;
@@ -30,6 +33,8 @@ export class ScriptedMonitor {
   archivist: { node: string; term: number } | null = null;
   /** What the pings say of the repository. */
   private archived: { archivedTo?: string; archivedTimeline?: number } = {};
+  /** The job for the backups that its pings ask for. */
+  job: JobOrder | null = null;
   private readonly server: Server;
   private readonly waiting = new Set<() => void>();
   private seq = 0;
@@ -50,9 +55,10 @@ export class ScriptedMonitor {
   private pingOf(node: string, { answered }: NodeView): MonitorFrame {
     const { archivist: by, pings: n } = this;
     const archive = by?.node === node && answered !== null ? { archive: { term: by.term, heard: answered } } : {};
+    const job = by?.node === node && answered !== null && this.job !== null ? { backup: this.job } : {};
     const { archivedTo = null, timeline } = (by && this.view(by.node).status?.archive) ?? {};
     if (archivedTo !== null) this.archived = { archivedTo, ...(timeline && { archivedTimeline: timeline }) };
-    return { type: 'ping', n, ...archive, ...this.archived };
+    return { type: 'ping', n, ...archive, ...job, ...this.archived };
   }
 
   listen(host: string, port: number): Promise<void> {
@@ -70,7 +76,15 @@ export class ScriptedMonitor {
   view(node: string): NodeView {
     const known = this.nodes.get(node);
     if (known !== undefined) return known;
-    const fresh = { connected: false, status: null, notes: [], answered: null, brokenAtMs: 0, socket: null };
+    const fresh = {
+      connected: false,
+      status: null,
+      repository: null,
+      notes: [],
+      answered: null,
+      brokenAtMs: 0,
+      socket: null,
+    };
     this.nodes.set(node, fresh);
     return fresh;
   }
@@ -148,8 +162,10 @@ export class ScriptedMonitor {
         view.answered = null;
         this.write(socket, { type: 'welcome', mac: proof(this.clusterKey, 'monitor', frame.nonce, nonce, frame.node) });
         this.write(socket, { type: 'settings', settings: this.settings });
-      } else if (view !== null && frame.type === 'status') view.status = frame;
-      else if (view !== null && frame.type === 'pong') view.answered = frame.n;
+      } else if (view !== null && frame.type === 'status') {
+        view.status = frame;
+        view.repository = frame.backup?.repository ?? view.repository;
+      } else if (view !== null && frame.type === 'pong') view.answered = frame.n;
       else if (view !== null && frame.type === 'note') view.notes.push(`${frame.code} ${frame.message}`);
       this.changed();
     };

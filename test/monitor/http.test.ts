@@ -246,7 +246,8 @@ describe('the HTTP side', () => {
       paths: Record<string, Record<string, { requestBody?: { content: Record<string, { schema: object }> } }>>;
     };
     expect(document.openapi).toBe('3.1.0');
-    const paths = 'cluster events failovers history stream switchover promote pause resume rebuild'.split(' ');
+    const paths =
+      'cluster events failovers history backups stream switchover promote pause resume rebuild backup'.split(' ');
     expect(Object.keys(document.paths).sort()).toEqual(paths.map((p) => `/api/v1/${p}`).sort());
     const schema = document.paths['/api/v1/pause']?.post?.requestBody?.content['application/json']?.schema;
     expect(schema).toMatchObject({ required: ['reason'], additionalProperties: false });
@@ -549,6 +550,27 @@ describe('commands over HTTP', () => {
       { kind: 'resume', by: 'person' },
       { kind: 'rebuild', node: 'a' },
     ]);
+  });
+
+  it('begin a job for the backups, and say so when there are none', async () => {
+    const jobs: string[] = [];
+    const backups = () => ({
+      backup: (kind: string, dryRun: boolean) => {
+        jobs.push(`${kind} ${dryRun}`);
+        return { done: kind !== 'verify', message: kind, leader: 'a', term: 2, tookMs: 0, job: 'id' };
+      },
+      summary: () => null,
+      list: () => null,
+    });
+    const { asked, post } = served({ backups });
+    expect(Answer.parse(await (await post('backup', '')).json())).toMatchObject({ done: true, job: 'id' });
+    expect((await post('backup', '{"kind":"full","dryRun":true}')).status).toBe(200);
+    expect((await post('backup', '{"kind":"verify"}')).status).toBe(409);
+    expect((await post('backup', '{"kind":"restore"}')).status).toBe(400);
+    expect([jobs, asked]).toEqual([['incr false', 'full true', 'verify false'], []]);
+    const { app, post: postElsewhere } = served();
+    expect((await postElsewhere('backup', '')).status).toBe(409);
+    expect((await app.request('/api/v1/backups')).status).toBe(404);
   });
 
   it('change nothing with dryRun', async () => {

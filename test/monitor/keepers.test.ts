@@ -165,8 +165,10 @@ describe('the node that archives', () => {
     nowMs = 3;
     await answer();
     expect(await ping()).toEqual({ type: 'ping', n: 4, archive: { term: 4, heard: 3 } });
+    server.backup({ id: 'one', kind: 'full' });
+    expect(await ping()).toMatchObject({ n: 5, backup: { id: 'one', kind: 'full' } });
     server.archive(null);
-    expect(await ping()).toEqual({ type: 'ping', n: 5 });
+    expect(await ping()).toEqual({ type: 'ping', n: 6 });
     end();
   });
 

@@ -1,10 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import type { PoolerStatus } from '../../failover/contract/api';
+import type { BackupSummary, PoolerStatus } from '../../failover/contract/api';
 import { decide } from '../../failover/core/decide';
 import { Situation } from '../../failover/core/facts/situation';
 import { Metrics } from '../../failover/monitor/outside/metrics';
 import { clusterStatus } from '../../failover/monitor/outside/status-view';
 import { leaderView, NOW_MS, observation, POLICY, replicaView, type StatusPart, serving } from '../core/world';
+import { healthyBackups } from '../rig/healthy-cluster';
 
 const state = serving(['a']);
 const slots = [
@@ -23,11 +24,16 @@ function at(heartbeat: number, heartbeatAgeMs: number, standby: StatusPart = {})
   return { seen, decision: decide(state, seen, NOW_MS, POLICY) };
 }
 
-function metrics(standby: StatusPart = {}, clock = { nowMs: () => NOW_MS }, pooler?: PoolerStatus) {
+function metrics(
+  standby: StatusPart = {},
+  clock = { nowMs: () => NOW_MS },
+  pooler?: PoolerStatus,
+  backup?: BackupSummary,
+) {
   const { seen, decision } = at(7, 40, standby);
   const shown = { ...seen, haproxy: { ...seen.haproxy, read: ['10.0.0.21'] } };
   const s = new Situation(decision.state, shown, NOW_MS, POLICY);
-  const input = { stack: 'dev', version: '1.2.3', decision, lastFailover: null, wallMs: 0, pooler };
+  const input = { stack: 'dev', version: '1.2.3', decision, lastFailover: null, wallMs: 0, pooler, backup };
   const status = clusterStatus(s, input);
   const all = new Metrics('1.2.3', POLICY, clock);
   return Object.assign(all, { answer: () => all.text(status, seen) });
@@ -61,6 +67,32 @@ describe('GET /metrics', () => {
       ]),
     );
     expect((await lines(metrics())).filter((line) => /^pgfailover_pooler_\w+\{/.test(line))).toEqual([]);
+  });
+
+  it('shows the backups, and none without backups', async () => {
+    const gap = { from: '000000010000000000000005', to: '000000010000000000000007' };
+    const healthy = healthyBackups();
+    const named = (all: string[]) =>
+      all.flatMap(
+        (line) =>
+          /^pgfailover_((?:backup|archive)_\w+)\{repository="volume"\} (\S+)$/.exec(line)?.slice(1).join(' ') ?? [],
+      );
+    expect(named(await lines(metrics({}, undefined, undefined, healthy)))).toEqual(
+      expect.arrayContaining([
+        ...['archive_open 1', 'archive_waiting_bytes 0', 'archive_lag_seconds 30', 'archive_gap 0'],
+        ...['backup_window_start_seconds 1795521900', 'backup_window_end_seconds 1795553970'],
+        ...['backup_last_full_seconds 1795521900', 'backup_size_bytes 5000000', 'backup_failed 0', 'backup_old 0'],
+      ]),
+    );
+    const broken = { ...healthy, window: null, old: 'of May', archive: { ...healthy.archive, gap } };
+    expect(named(await lines(metrics({}, undefined, undefined, broken)))).toEqual(
+      expect.arrayContaining(['archive_gap 1', 'backup_old 1']),
+    );
+    const none = metrics();
+    expect(named(await lines(none))).toEqual([]);
+    none.event('BACKUP_FAILED', 'p');
+    none.event('BACKUP_DONE', 'p');
+    expect(await lines(none)).toContain('pgfailover_backup_failures_total 1');
   });
 
   it('shows role, lag, sync, routes and replication slots of each node, and the last decision', async () => {

@@ -1,7 +1,23 @@
-import { ClusterStatus } from '../../failover/contract/api';
+import { type BackupSummary, ClusterStatus } from '../../failover/contract/api';
 
 const PRIMARY = 'postgres-primary';
 const REPLICA = 'postgres-replica-1';
+
+/** The backups of a healthy cluster. */
+export function healthyBackups(): BackupSummary {
+  const full = {
+    label: '20261124-120000F',
+    type: 'full' as const,
+    at: '2026-11-24T12:05:00.000Z',
+    sizeBytes: 5_000_000,
+  };
+  return {
+    window: { from: '2026-11-24T12:05:00.000Z', to: '2026-11-24T20:59:30.000Z' },
+    ...{ lastFull: full, last: full, next: { kind: 'incr', at: '2026-11-25T12:00:00.000Z' } },
+    ...{ job: null, lastJob: null, old: null, problem: null, storedBytes: 1_000_000, freeBytes: 9_000_000_000 },
+    archive: { open: true, waitingBytes: 0, lagSeconds: 30, archivedTo: '0/5000000', gap: null },
+  };
+}
 
 /** The monitor's status of a healthy cluster of two nodes. */
 export function healthyCluster(): ClusterStatus {

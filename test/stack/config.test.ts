@@ -61,6 +61,9 @@ describe('the config', () => {
         rebuildInPlace: false,
         backup: false,
         backupQueueBytes: 2 * 1024 ** 3,
+        backupFullEveryMs: 7 * 24 * 3_600_000,
+        backupEveryMs: 24 * 3_600_000,
+        backupKeep: 2,
         failoverMode: 'automatic',
         logFormat: 'text',
         logSizeBytes: 10 * 1024 * 1024,
@@ -125,6 +128,9 @@ describe('a refused value', () => {
     ['failoverMode', ['off', 'manual', '']],
     ['backup', ['yes', '']],
     ['backupQueue', ['1MB', '2TB', '2', '']],
+    ['backupFullEvery', ['59m', '61d', '7', '1w', '']],
+    ['backupEvery', ['9m', '31d', '1s', '']],
+    ['backupKeep', ['0', '101', 'all', '']],
     ['logFormat', ['xml', '']],
     ['logSize', ['99kB', '2GB', '10']],
     ['notifyWebhook', ['ftp://a/b', 'example.com/hook', 'file:///etc/passwd']],
@@ -145,7 +151,7 @@ describe('a refused value', () => {
   });
 
   it('has a test for every key', () => {
-    expect(Object.keys(keys)).toHaveLength(52);
+    expect(Object.keys(keys)).toHaveLength(55);
   });
 
   it.each(['archive_command', 'archive_library', 'archive_mode'])(

@@ -35,9 +35,10 @@ it("gives the monitor its policy in milliseconds and bytes, and the keepers' set
     switchbackLimitMs: 600_000,
     failoverMode: 'automatic',
     backup: true,
+    ...{ backupFullEveryMs: 7 * 24 * 3_600_000, backupEveryMs: 24 * 3_600_000 },
   });
   expect(config.settings).toMatchObject({ rebuildInPlace: true, postgresSettings: { work_mem: '8MB' } });
-  expect(config.settings.backup).toEqual({ leaseMs: 500, queueBytes: 2 * 1024 ** 3 });
+  expect(config.settings.backup).toEqual({ leaseMs: 500, queueBytes: 2 * 1024 ** 3, keep: 2 });
   expect(config).toMatchObject({ logSizeBytes: 1024 ** 2, notifyWebhook: 'https://example.com/hook' });
 });
 

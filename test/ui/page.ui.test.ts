@@ -1,6 +1,7 @@
 /** The status page in a real browser, with the monitor's shipped HTTP side and a cluster whose status the test sets. */
 import type { Browser, Page } from 'playwright-core';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { healthyBackups } from '../rig/healthy-cluster';
 import { openBrowser, openPage, picture } from './lib/browser';
 import { FAILOVER, FakeMonitor, NODES, statusOf, TOKEN } from './lib/fake-monitor';
 
@@ -79,6 +80,18 @@ describe('the status page', () => {
     const page = await openWell();
     monitor.show(statusOf(part));
     await waitForText(page, '#verdict', word);
+  });
+
+  it('shows what can be restored, and in red what is wrong with the backups', async () => {
+    const page = await openWell();
+    expect(await page.locator('#backup-window').count()).toBe(0);
+    const backup = healthyBackups();
+    monitor.show(statusOf({ backup }));
+    await waitForText(page, '#backup-window', 'each moment from');
+    expect(await text(page, '#backup-archive')).toContain('up to date, the newest archived change is 30 s old');
+    const gap = { from: '000000010000000000000005', to: '000000010000000000000007' };
+    monitor.show(statusOf({ backup: { ...backup, window: null, archive: { ...backup.archive, gap } } }));
+    await waitForText(page, '[role=alert]', 'Gap: the files 000000010000000000000005');
   });
 
   it('shows a failover live, with every step in milliseconds, and the old leader’s return', async () => {

@@ -126,6 +126,8 @@ export interface ToolOptions {
   nice?: number;
   /** Called with each piece of standard error, for progress. */
   onError?: (text: string) => void;
+  /** How much of the end of its output is returned, characters. @default 64 k */
+  outputMax?: number;
 }
 
 const OUTPUT_MAX = 64 * 1024;
@@ -149,7 +151,7 @@ export function run(command: string, args: string[], options: ToolOptions): Prom
     if (child.pid !== undefined && options.nice !== undefined) lower(child.pid, options.nice);
     let [output, errors] = ['', ''];
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
-      output = (output + text).slice(-OUTPUT_MAX);
+      output = (output + text).slice(-(options.outputMax ?? OUTPUT_MAX));
     });
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
       errors = (errors + text).slice(-OUTPUT_MAX);

@@ -8,6 +8,7 @@ import type { NodeSettings } from '../../contract/messages';
 import { KEEPER_ROLE, MONITOR_ROLE } from '../../contract/naming';
 import { KeeperError, type Postgres, type ServerConfig, type Source, type View } from '../ports';
 import { NodeArchive } from './archive';
+import { NodeBackup } from './backup';
 import { Canary } from './canary';
 import { Configuration } from './configuration';
 import { DataFolder, type Warning } from './data-folder';
@@ -58,6 +59,7 @@ export class Server implements Postgres {
   onCrash: (reason: string | null) => void = () => undefined;
   onProgress: (text: string) => void = () => undefined;
   readonly archive: NodeArchive;
+  readonly backups: NodeBackup;
   private readonly warning: Warning = { text: null };
   private readonly log = new ServerLog(linesTo(process.stderr));
   private readonly sessions: OwnSessions;
@@ -79,6 +81,7 @@ export class Server implements Postgres {
     const sessions = new OwnSessions(place.node);
     this.sessions = sessions;
     this.archive = new NodeArchive(place, sessions);
+    this.backups = new NodeBackup(place);
     this.files = new Configuration(place, memoryLimitBytes);
     this.data = new DataFolder(place, this.files, this.warning, {
       isRunning: () => this.run !== null,
@@ -206,6 +209,7 @@ export class Server implements Postgres {
     if (run === null) return;
     this.beats.stop();
     this.archive.close();
+    this.backups.stop();
     await run.postmaster.stop();
   }
 

@@ -5,6 +5,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { createServer, type Server, type Socket } from 'node:net';
+import type { JobOrder } from '../../contract/backups';
 import { inBackground } from '../../contract/errors';
 import { onFrames, sendFrames } from '../../contract/frames';
 import {
@@ -75,6 +76,8 @@ export class KeeperServer implements Keepers {
   private archivist: { node: string; term: number } | null = null;
   /** Up to where the repository has what that node, or the last one, wrote; undefined: not known. */
   private archived: { archivedTo: string; archivedTimeline?: number } | undefined;
+  /** The job for the backups that it is asked for. */
+  private job: JobOrder | null = null;
   private tls: TlsSettings | undefined;
 
   constructor(
@@ -137,11 +140,16 @@ export class KeeperServer implements Keepers {
     if (archivist === null) return { type: 'ping', n };
     const mayArchive = archivist.node === view.name && answered !== null;
     const archive = mayArchive ? { archive: { term: archivist.term, heard: answered } } : {};
-    return { type: 'ping', n, ...archive, ...archived };
+    const job = mayArchive && this.job !== null ? { backup: this.job } : {};
+    return { type: 'ping', n, ...archive, ...job, ...archived };
   }
 
   archive(by: { node: string; term: number } | null): void {
     this.archivist = by;
+  }
+
+  backup(order: JobOrder | null): void {
+    this.job = order;
   }
 
   order(node: string, order: SentOrder): void {
@@ -219,6 +227,7 @@ export class KeeperServer implements Keepers {
   forget(nowMs: number): void {
     // Another node may have been opened meanwhile; the next decision says who archives.
     this.archivist = null;
+    this.job = null;
     for (const peer of this.peers.values()) {
       peer.answers.age();
       const { link, view } = peer.period;

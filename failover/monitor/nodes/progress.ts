@@ -17,6 +17,9 @@ const GROWS: ReadonlySet<string> = new Set([
   'heartbeatSeenAgeMs',
   'commitMs',
   'slots',
+  'archivedMs',
+  'progress',
+  'repository',
 ]);
 
 /**

@@ -15,11 +15,12 @@ import { type Context, Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import { getMimeType } from 'hono/utils/mime';
 import type { z } from 'zod';
-import { Bodies, type Command } from '../../contract/api';
+import { type Answer, Bodies, type Command } from '../../contract/api';
+import type { JobKind } from '../../contract/backups';
 import type { Pair } from '../../contract/certificates';
 import { PAGE_FILES, type PageFiles } from '../../contract/layout';
 import type { Request } from '../../core/state/observation';
-import type { Commands } from '../ports';
+import type { BackupCommand, Commands } from '../ports';
 import type { Feed } from './feed';
 import { keptFor, Turnstile } from './load';
 import { openapi } from './openapi';
@@ -53,6 +54,8 @@ export interface HttpParts {
   hostNames: readonly string[];
   metrics: () => Promise<{ contentType: string; text: string }>;
   commands: () => Commands;
+  /** Absent: there are no backups. */
+  backups?: () => BackupCommand;
   /** A command has the header `Authorization: Bearer <token>`. */
   token: string;
 }
@@ -99,7 +102,7 @@ function isOurs(hostname: string, names: readonly string[]): boolean {
   return bare === 'localhost' || isIP(bare) !== 0 || names.includes(bare);
 }
 
-function readingRoutes(app: Hono, { feed, healthy, unready, metrics, nowMs }: HttpParts): void {
+function readingRoutes(app: Hono, { feed, healthy, unready, metrics, nowMs, backups }: HttpParts): void {
   app.get('/health', (c) => (healthy() ? c.text('ok\n') : c.text('the loop stands still\n', 503)));
   app.get('/ready', (c) => {
     const reason = healthy() ? unready() : 'the loop stands still';
@@ -122,6 +125,10 @@ function readingRoutes(app: Hono, { feed, healthy, unready, metrics, nowMs }: Ht
     if (after === null || limit === null) return c.json({ error: 'after and limit must be whole numbers' }, 400);
     return c.body(feed.eventsAfter(after, Math.min(limit, EVENTS_MAX)), 200, JSON_TYPE);
   });
+  app.get('/api/v1/backups', (c) => {
+    const answer = backups?.().list() ?? null;
+    return answer === null ? c.json({ error: 'backups are off in this stack (backup: false)' }, 404) : c.json(answer);
+  });
   app.get('/api/v1/failovers', (c) => c.body(feed.allFailovers(), 200, JSON_TYPE));
   app.get('/api/v1/history', (c) => c.body(feed.history(), 200, JSON_TYPE));
   app.get('/api/v1/stream', (c) => {
@@ -140,8 +147,10 @@ function numberOf(text: string | undefined, fallback: number): number | null {
 
 type Body<K extends Command> = z.infer<(typeof Bodies)[K]>;
 
-/** What each command asks the loop for. */
-const REQUESTS: { readonly [K in Command]: (body: Body<K>, wallMs: number) => Request } = {
+/** What each command asks the loop for, or the schedule of the backups. */
+type Asked = Request | { readonly kind: 'backup'; readonly job: JobKind };
+
+const REQUESTS: { readonly [K in Command]: (body: Body<K>, wallMs: number) => Asked } = {
   switchover: ({ to }) => ({ kind: 'switchover', to: to ?? null }),
   promote: ({ node, acceptDataLoss }) => ({ kind: 'promote', to: node, acceptDataLoss }),
   pause: ({ reason, forMs }, sinceWallMs) => {
@@ -150,9 +159,17 @@ const REQUESTS: { readonly [K in Command]: (body: Body<K>, wallMs: number) => Re
   },
   resume: () => ({ kind: 'resume', by: 'person' }),
   rebuild: ({ node }) => ({ kind: 'rebuild', node }),
+  backup: ({ kind: job }) => ({ kind: 'backup', job }),
 };
 
-function addCommand<K extends Command>(app: Hono, { commands, token, wallMs, feed }: HttpParts, name: K): void {
+function answerTo({ commands, backups }: HttpParts, asked: Asked, dryRun: boolean): Answer | Promise<Answer> {
+  if (asked.kind !== 'backup') return dryRun ? commands().dryRun(asked) : commands().ask(asked);
+  const none = 'backups are off in this stack (backup: false)';
+  return backups?.().backup(asked.job, dryRun) ?? { done: false, message: none, leader: null, term: 0, tookMs: 0 };
+}
+
+function addCommand<K extends Command>(app: Hono, parts: HttpParts, name: K): void {
+  const { token, wallMs, feed } = parts;
   const schema = Bodies[name] as unknown as z.ZodType<Body<K>>;
   app.post(`/api/v1/${name}`, async (c) => {
     if (!isSameOrigin(c)) return c.json({ error: 'a page of another site must not ask for this' }, 403);
@@ -161,7 +178,7 @@ function addCommand<K extends Command>(app: Hono, { commands, token, wallMs, fee
     const body = schema.safeParse(isEmpty ? {} : await c.req.json().catch(() => null));
     if (!body.success) return c.json({ error: bodyError(body.error) }, 400);
     const request = REQUESTS[name](body.data, wallMs());
-    const answer = body.data.dryRun ? commands().dryRun(request) : await commands().ask(request);
+    const answer = await answerTo(parts, request, body.data.dryRun);
     feed.stale();
     return c.json(answer, answer.done ? 200 : 409);
   });

@@ -10,6 +10,7 @@ import { statusOf } from '../../core/facts/view';
 import type { Decision, Policy } from '../../core/state/cluster';
 import type { Observation } from '../../core/state/observation';
 import type { Clock } from '../ports';
+import { BackupGauges } from './backup-metrics';
 import type { StatusView } from './status-view';
 
 /** Shorter gaps between heartbeats than two intervals are not counted as gaps, ms. */
@@ -28,6 +29,11 @@ const ATTEMPTS: Readonly<Partial<Record<LogCode, string>>> = {
 export class Metrics {
   private readonly registry = new Registry();
   private readonly gauges = this.makeGauges();
+  private readonly backups = new BackupGauges((name, help, labels) => this.gauge(name, help, labels));
+  private readonly backupFailures = this.counter(
+    'backup_failures_total',
+    'Jobs for the backups that failed, and checks that found damage.',
+  );
   private readonly failovers = this.counter(
     'failovers_total',
     'Finished changes of leader, by the code of their cause.',
@@ -82,6 +88,7 @@ export class Metrics {
   /** Called with each line of the log: its code, and the node that it is about. */
   event(code: LogCode, node: string): void {
     this.noticeByHand(code);
+    if (code === 'BACKUP_FAILED' || code === 'BACKUP_DAMAGED') this.backupFailures.inc();
     const kind = ATTEMPTS[code];
     if (kind !== undefined) this.attempts.inc({ node, kind });
   }
@@ -145,6 +152,7 @@ export class Metrics {
     const leftMs = expires === null ? null : Date.parse(expires) - Date.parse(status.at);
     if (leftMs !== null) gauges.certificateExpires.set({ mode: status.tls?.mode }, leftMs / 1_000);
     if (status.pooler !== undefined) this.fillPooler(status.pooler);
+    this.backups.fill(status.backup);
     for (const { name: node, ...figures } of status.nodes) {
       for (const role of NodeStatus.shape.role.options) gauges.role.set({ node, role }, Number(figures.role === role));
       gauges.connected.set({ node }, Number(figures.connected));

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import {
   Answer,
   ApiError,
+  BackupsAnswer,
   Bodies,
   ClusterStatus,
   type Command,
@@ -23,6 +24,7 @@ const READS: readonly [operationId: string, summary: string, schema: z.ZodType, 
     [query('after', 'Only events with a higher id.'), query('limit', 'At most this many, the newest.')],
   ],
   ['failovers', 'Changes of leader that the monitor remembers, step by step, oldest first.', Failovers],
+  ['backups', 'The backups, and the window of time that a restore can reach.', BackupsAnswer],
   ['history', 'Write latency and lag of the last hour, one moment a second.', History],
 ];
 
@@ -32,6 +34,7 @@ const COMMANDS: Record<Command, string> = {
   pause: 'Pauses automatic changes of leader.',
   resume: 'Ends a pause.',
   rebuild: 'Replaces a standby’s data by a new copy of the leader’s.',
+  backup: 'Begins a backup, or a check of the repository (verify).',
 };
 const COMMAND_ANSWERS = {
   200: answer('Done; with dryRun: it would be done.', Answer),

@@ -11,7 +11,7 @@ import { VERSION } from '../../contract/version';
 import { Situation } from '../../core/facts/situation';
 import { type Decision, isChanging } from '../../core/state/cluster';
 import type { Observation } from '../../core/state/observation';
-import type { Clock, Commands, Log, PoolerView, Seen } from '../ports';
+import type { BackupCommand, Clock, Commands, Log, PoolerView, Seen } from '../ports';
 import { Feed, SAMPLE_EVERY_MS } from './feed';
 import { httpApp, type ListeningWithTls, listenHttp, listenHttps, readPage } from './http';
 import { Metrics } from './metrics';
@@ -56,6 +56,8 @@ export class Outside implements Log {
     private readonly pooler: () => PoolerView | null = () => null,
     /** Clients on the leader; undefined while no leader is open. */
     private readonly clientPlaces: () => StatusView['clientPlaces'] = () => undefined,
+    /** The schedule of the backups. */
+    private readonly backups?: () => BackupCommand,
   ) {
     this.cycleAtMs = clock.nowMs();
     const busy = () => this.seen !== null && isChanging(this.seen.decision.state);
@@ -94,6 +96,7 @@ export class Outside implements Log {
     const { config, clock, commands } = this;
     const app = httpApp({
       ...{ feed: this.feed, nowMs: clock.nowMs, wallMs: Date.now, commands },
+      ...(this.backups && { backups: this.backups }),
       page: readPage(pageFolder),
       healthy: () => clock.nowMs() - this.cycleAtMs < ALIVE_MS,
       unready: () => {
@@ -136,6 +139,7 @@ export class Outside implements Log {
       lastFailover: this.feed.lastFailover,
       tls: this.tls(),
       clientPlaces: this.clientPlaces(),
+      backup: this.backups?.().summary() ?? undefined,
       ...(this.config.pooler === true && { pooler: poolerStatus(this.pooler()) }),
     });
   }

@@ -24,6 +24,8 @@ interface StatusInput {
   tls?: ClusterStatus['tls'];
   /** Undefined while no leader is open. */
   clientPlaces?: ClusterStatus['clientPlaces'];
+  /** Undefined in a stack without backups. */
+  backup?: ClusterStatus['backup'];
   /** Undefined in a stack without a pooler. */
   pooler?: PoolerStatus;
   /** The present wall time, ms. With the situation's monotonic time it turns the observation's times into dates. */
@@ -62,6 +64,7 @@ export function clusterStatus(s: Situation, input: StatusInput): StatusView {
     },
     ...(input.clientPlaces && { clientPlaces: input.clientPlaces }),
     ...(input.pooler !== undefined && { pooler: input.pooler }),
+    ...(input.backup !== undefined && { backup: input.backup }),
     sync: { waitsFor: s.ordered?.k ?? 0, members: s.ordered?.members ?? [], changing: state.joint.length > 1 },
     lastFailover: input.lastFailover,
     ...(input.tls && { tls: input.tls }),

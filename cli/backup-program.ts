@@ -1,0 +1,25 @@
+/** The commands `backup …`. */
+import type { Command } from 'commander';
+import type { BackupOptions, NowOptions } from './backup';
+import type { Io } from './io';
+import { command, type Ended } from './program';
+
+/** Adds them. What they need is loaded only when one of them runs. */
+export function backupCommands(program: Command, io: Io, ended: Ended): void {
+  const backup = program.command('backup').description('backups: status, list, now, verify');
+  const add = (name: string, description: string, isDefault = false) =>
+    command(backup, io, name, description, isDefault).option('--json', 'the answer as JSON');
+  add('status', 'what a restore could reach, the last and the next run, the archive', true).action(
+    async (options: BackupOptions) => ended(await (await import('./backup.js')).backupStatus(io, options)),
+  );
+  add('list', 'the backups, and the window of time that a restore can reach').action(async (options: BackupOptions) =>
+    ended(await (await import('./backup.js')).backupList(io, options)),
+  );
+  add('now', 'makes a backup of what has changed since the last one, and waits for its end')
+    .option('--full', 'a backup of everything')
+    .option('--diff', 'of what has changed since the last full one')
+    .action(async (options: NowOptions) => ended(await (await import('./backup.js')).backupNow(io, options)));
+  add('verify', 'reads the whole repository, and names what is damaged').action(async (options: BackupOptions) =>
+    ended(await (await import('./backup.js')).backupVerify(io, options)),
+  );
+}

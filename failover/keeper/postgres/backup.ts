@@ -1,0 +1,202 @@
+/**
+ * Runs pgBackRest for backups of this node (pgBackRest manual: commands backup, info, verify). It has a config file of its
+ * own, in memory, from the same function as the archive's.
+ */
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { z } from 'zod';
+import { BACKUPS_MAX, BackupType, DAMAGED_MAX } from '../../contract/backups';
+import { PATHS } from '../../contract/layout';
+import { writeWhole } from '../../disk/durable';
+import { type BackupTool, KeeperError, type RepositoryFacts } from '../ports';
+import { renderPgbackrestConf, stanzaOf } from './archive';
+import { readControlFile } from './look';
+import type { Place } from './place';
+import { run } from './processes';
+import { freeBytes } from './room';
+
+const CONFIG = 'backup.conf';
+/** Limit for reading the list of backups, ms. */
+const INFO_LIMIT_MS = 60_000;
+/** Interval between two looks at the progress of a backup, ms. */
+const PROGRESS_MS = 5_000;
+/** The list of a thousand backups is not longer than this, characters. */
+const LIST_MAX = 2 * 1024 * 1024;
+/** A job must not take the machine from the clients. `-t`: a kernel without such priorities is no failure. */
+const PRIORITY = ['-n', '10', 'ionice', '-t', '-c', '2', '-n', '7', 'pgbackrest'];
+/** A line of `verify` that names a file (verify.c, verifyErrorMsg). */
+const DAMAGE = /(?:file missing|invalid checksum|invalid size|invalid result|other error) '([^']{1,300})'/;
+/** A line about a file whose encryption or compression is broken. */
+const BROKEN = /(?:invalid result|other error) (\S{1,300}?): \[\d+\]/;
+/** A line of `verify` about one of its own files. */
+const OWN_FILE = /(?:WARN|DETAIL): +(.*(?:does not match|missing or unusable|unable to|checksum error).*)/;
+/** What a job that was killed has left is no damage; the next backup removes it. */
+const UNFINISHED = /backup '([^']{1,64})' appears to be in progress/g;
+
+const Position = z.string().nullish();
+/** The part of the output of `info` that is read. */
+const Info = z.array(
+  z.object({
+    backup: z.array(
+      z.object({
+        label: z.string(),
+        type: BackupType,
+        error: z.boolean().nullish(),
+        timestamp: z.object({ start: z.number(), stop: z.number() }),
+        lsn: z.object({ start: Position, stop: Position }).nullish(),
+        archive: z.object({ start: Position, stop: Position }).nullish(),
+        info: z.object({
+          size: z.number(),
+          repository: z.object({ delta: z.number().nullish() }).nullish(),
+        }),
+      }),
+    ),
+    status: z.object({
+      code: z.number(),
+      message: z.string(),
+      lock: z
+        .object({
+          backup: z
+            .object({ held: z.boolean(), size: z.number().nullish(), 'size-cplt': z.number().nullish() })
+            .nullish(),
+        })
+        .nullish(),
+    }),
+  }),
+);
+type Info = z.infer<typeof Info>;
+
+/** Reads the output of `pgbackrest info --output=json`. @throws KeeperError when it does not fit. */
+export function readInfo(text: string): { facts: Omit<RepositoryFacts, 'freeBytes'>; progress: number | null } {
+  const parsed = Info.safeParse(jsonOf(text));
+  if (!parsed.success) throw new KeeperError('TOOL_FAILED', `pgbackrest info: ${z.prettifyError(parsed.error)}`);
+  const [stanza] = parsed.data;
+  const all = (stanza?.backup ?? []).map(backupOf);
+  const { size, 'size-cplt': complete } = stanza?.status.lock?.backup ?? {};
+  const progress = size != null && complete != null && size > 0 ? Math.min(1, complete / size) : null;
+  return { facts: { backups: all.slice(-BACKUPS_MAX), leftOut: Math.max(0, all.length - BACKUPS_MAX) }, progress };
+}
+
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+function backupOf({ label, type, error, timestamp, lsn, archive, info }: Info[number]['backup'][number]) {
+  return {
+    ...{ label, type },
+    startMs: timestamp.start * 1_000,
+    stopMs: timestamp.stop * 1_000,
+    startLsn: lsn?.start ?? null,
+    stopLsn: lsn?.stop ?? null,
+    walStart: archive?.start ?? null,
+    walStop: archive?.stop ?? null,
+    sizeBytes: info.size,
+    storedBytes: info.repository?.delta ?? 0,
+    hasErrors: error === true,
+  };
+}
+
+/** The files that `verify` found damaged or missing, from its output; at most {@link DAMAGED_MAX}. */
+export function damagedFiles(output: string): string[] {
+  const found = output
+    .split('\n')
+    .flatMap((line) => DAMAGE.exec(line)?.[1] ?? BROKEN.exec(line)?.[1] ?? OWN_FILE.exec(line)?.[1]?.trim() ?? []);
+  const unfinished = [...output.matchAll(UNFINISHED)].flatMap(([, label]) => label ?? []);
+  const damaged = found.filter((name) => !unfinished.some((label) => name.includes(label)));
+  return [...new Set(damaged)].slice(0, DAMAGED_MAX).map((name) => name.slice(0, 300));
+}
+
+/** pgBackRest of one node. */
+export class NodeBackup implements BackupTool {
+  private running: AbortController | null = null;
+
+  constructor(
+    private readonly place: Place,
+    private readonly folder: string = PATHS.archiveRun,
+    private readonly repositoryFolder: string = PATHS.backupVolume,
+  ) {}
+
+  async backup(
+    type: BackupType,
+    keep: number | undefined,
+    onProgress: (part: number) => void,
+    signal: AbortSignal,
+    limitMs: number,
+  ): Promise<void> {
+    const retention = keep === undefined ? [] : [`--repo1-retention-full=${keep}`];
+    const ended = new AbortController();
+    const watching = this.watch(onProgress, ended.signal);
+    try {
+      // The keeper itself waits for the archive: pgBackRest's check asks for PostgreSQL's archive_command.
+      const options = [`--type=${type}`, '--no-archive-check', ...retention];
+      await this.exclusively(signal, (abort) => this.run([...options, 'backup'], abort, limitMs));
+    } finally {
+      ended.abort();
+      await watching;
+    }
+  }
+
+  private async watch(onProgress: (part: number) => void, ended: AbortSignal): Promise<void> {
+    for (;;) {
+      const isOver = await delay(PROGRESS_MS, false, { signal: ended }).catch(() => true);
+      if (isOver) return;
+      const { progress } = await this.info(ended).catch(() => ({ progress: null }));
+      if (progress !== null && !ended.aborted) onProgress(progress);
+    }
+  }
+
+  async verify(signal: AbortSignal, limitMs: number): Promise<string[]> {
+    // Its findings are lines of its log; it ends with 0 also when it found damage.
+    let log = '';
+    const onError = (text: string) => {
+      log = (log + text).slice(-LIST_MAX);
+    };
+    const options = ['--log-level-stderr=detail', '--log-timestamp=n', 'verify'];
+    await this.exclusively(signal, (abort) => this.run(options, abort, limitMs, onError));
+    return damagedFiles(log);
+  }
+
+  async repository(): Promise<RepositoryFacts> {
+    const { facts } = await this.info();
+    return { ...facts, freeBytes: await freeBytes(this.repositoryFolder).catch(() => null) };
+  }
+
+  /** PostgreSQL is about to stop: the job is killed, so that it takes nothing from the shutdown. */
+  stop(): void {
+    this.running?.abort();
+  }
+
+  private async exclusively<T>(signal: AbortSignal, work: (abort: AbortSignal) => Promise<T>): Promise<T> {
+    const running = new AbortController();
+    this.running = running;
+    try {
+      return await work(AbortSignal.any([signal, running.signal]));
+    } finally {
+      if (this.running === running) this.running = null;
+    }
+  }
+
+  private async info(signal?: AbortSignal) {
+    return readInfo(await this.run(['--output=json', 'info'], signal, INFO_LIMIT_MS));
+  }
+
+  private async run(
+    options: readonly string[],
+    signal: AbortSignal | undefined,
+    limitMs: number,
+    onError?: (text: string) => void,
+  ): Promise<string> {
+    const { place, folder } = this;
+    const { systemId } = await readControlFile(place.data);
+    const stanza = stanzaOf(systemId);
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await writeWhole(folder, CONFIG, renderPgbackrestConf(place, stanza), 0o600, false);
+    const command = [...PRIORITY, `--config=${join(folder, CONFIG)}`, `--stanza=${stanza}`, ...options];
+    return run('nice', command, { limitMs, signal, onError, outputMax: LIST_MAX });
+  }
+}

@@ -1,0 +1,235 @@
+/**
+ * The schedule of the backups: which job the opened leader is asked for. One job at a time, in the calm only. What is due
+ * follows from what the repository holds, so nothing of it is stored. A job whose leader is lost goes to the next one,
+ * after a time in which the former one has surely ended it.
+ */
+import type { Answer, BackupSummary, BackupsAnswer } from '../contract/api';
+import type { BackupView, JobEnd, JobKind, JobOrder, Repository } from '../contract/backups';
+import type { Policy } from '../contract/inputs';
+import type { ArchiveView } from '../contract/messages';
+import { type BackupPlan, nextBackup, restAfter, whyOld, windowOf } from '../core/backup-schedule';
+import { statusOf } from '../core/facts/view';
+import type { Decision } from '../core/state/cluster';
+import type { Observation } from '../core/state/observation';
+import type { BackupCommand, Clock, Keepers, Log } from './ports';
+
+/**
+ * A scheduled job begins when the leadership is this old, ms: the clients have the machine first. A keeper ends a job that
+ * it hears nothing more of after half of it.
+ */
+const QUIET_MS = 60_000;
+/** Interval of the decision, ms. */
+const DECIDE_MS = 1_000;
+const KEEPER_OLD = 'the keeper of the leader does not report backups; it may be of an older release';
+
+/** The leader, and since when it is this one. */
+interface Leader {
+  readonly node: string;
+  readonly term: number;
+  readonly sinceMs: number;
+}
+
+export class Backups implements BackupCommand {
+  private leader: Leader | null = null;
+  private job: JobOrder | null = null;
+  /** Scheduled jobs that failed in a row. */
+  private failures = 0;
+  private restUntilMs = Number.NEGATIVE_INFINITY;
+  private decideAtMs = Number.NEGATIVE_INFINITY;
+  /** Id of the last end that was dealt with, and how it was. */
+  private dealtWith = '';
+  /** What the leader, or the last one, reported. */
+  private view: BackupView | null = null;
+  private repository: Repository | null = null;
+  private archive: ArchiveView | null = null;
+  private last: JobEnd | null = null;
+  private saidOld: string | null = null;
+  private calm = false;
+  private readonly sinceWallMs: number;
+
+  constructor(
+    private readonly plan: BackupPlan | null,
+    private readonly keepers: Pick<Keepers, 'backup'>,
+    private readonly clock: Clock,
+    private readonly log: Log,
+    private readonly newId: () => string,
+    private readonly wallMs: () => number = Date.now,
+  ) {
+    this.sinceWallMs = wallMs();
+  }
+
+  /** Called after each decision that was carried out. */
+  cycle({ state, actions }: Decision, observation: Observation): void {
+    if (this.plan === null) return;
+    const nowMs = this.clock.nowMs();
+    const archivist = actions.find((action) => action.kind === 'archive');
+    this.follow(archivist ?? null, nowMs);
+    if (archivist === undefined) return;
+    const status = statusOf(observation, archivist.node);
+    this.see(status?.backup ?? null, status?.archive ?? null, nowMs);
+    this.calm = state.activity.kind === 'serving' && status?.archive?.open === true;
+    if (this.calm && nowMs >= this.decideAtMs) {
+      this.decideAtMs = nowMs + DECIDE_MS;
+      this.decide(this.plan, nowMs);
+    }
+    this.keepers.backup(this.order(nowMs));
+  }
+
+  /** Another leader gets the job of the one before it. */
+  private follow(archivist: { node: string; term: number } | null, nowMs: number): void {
+    if (archivist === null) {
+      this.leader = null;
+      this.calm = false;
+      this.view = null;
+      this.keepers.backup(null);
+      return;
+    }
+    const { node, term } = archivist;
+    if (this.leader?.node === node && this.leader.term === term) return;
+    this.leader = { node, term, sinceMs: nowMs };
+    if (this.job !== null) this.restUntilMs = Math.max(this.restUntilMs, nowMs + QUIET_MS);
+  }
+
+  private see(view: BackupView | null, archive: ArchiveView | null, nowMs: number): void {
+    this.view = view;
+    this.archive = archive ?? this.archive;
+    this.repository = view?.repository ?? this.repository;
+    // A job that an earlier start of this monitor asked for.
+    if (view?.job != null && this.job === null) this.job = { id: view.job.id, kind: view.job.kind };
+    const last = view?.last ?? null;
+    if (last === null || this.dealtWith === `${last.id} ${last.endedMs}`) return;
+    this.dealtWith = `${last.id} ${last.endedMs}`;
+    this.last = last;
+    this.ended(last, nowMs);
+  }
+
+  private ended({ id, kind, result }: JobEnd, nowMs: number): void {
+    if (result === 'stopped') {
+      this.restUntilMs = nowMs + QUIET_MS;
+      return;
+    }
+    if (this.job?.id === id) this.job = null;
+    if (kind === 'verify') return;
+    this.failures = result === 'done' ? 0 : this.failures + 1;
+    this.restUntilMs = result === 'done' ? nowMs : nowMs + restAfter(this.failures);
+  }
+
+  private decide(plan: BackupPlan, nowMs: number): void {
+    const { repository, view, leader } = this;
+    if (repository === null || view === null || view.problem !== undefined || leader === null) return;
+    const wallMs = this.wallMs();
+    this.sayOld(plan, repository, wallMs);
+    const isQuiet = nowMs - leader.sinceMs >= QUIET_MS && nowMs >= this.restUntilMs;
+    if (this.job !== null || !isQuiet) return;
+    const { kind, atMs } = nextBackup(repository.backups, plan, wallMs);
+    if (atMs <= wallMs) this.job = { id: this.newId(), kind };
+  }
+
+  private sayOld(plan: BackupPlan, { backups }: Repository, wallMs: number): void {
+    const why = whyOld(backups, plan, wallMs, this.sinceWallMs);
+    if (why !== null && why !== this.saidOld) this.log.write('WARN', 'monitor', 'BACKUP_OLD', why);
+    this.saidOld = why;
+  }
+
+  /** The order that goes out now. One that waits for a rest stays. */
+  private order(nowMs: number): JobOrder | null {
+    const { job } = this;
+    if (job === null || !this.calm || nowMs < this.restUntilMs) return null;
+    return job;
+  }
+
+  /** A person asks for a job. It begins within a moment. */
+  backup(kind: JobKind, dryRun: boolean): Answer {
+    const why = this.whyNot();
+    if (why !== null) return this.answer(false, why);
+    const what = kind === 'verify' ? 'the whole repository is read and checked' : `a backup (${kind}) is made`;
+    const message = `${what} by ${this.leader?.node}`;
+    if (dryRun) return this.answer(true, message);
+    this.job = { id: this.newId(), kind };
+    // A person does not wait for the rest after a failure.
+    this.restUntilMs = Number.NEGATIVE_INFINITY;
+    return { ...this.answer(true, message), job: this.job.id };
+  }
+
+  private answer(done: boolean, message: string): Answer {
+    const { node = null, term = 0 } = this.leader ?? {};
+    return { done, message, leader: node, term, tookMs: 0 };
+  }
+
+  private whyNot(): string | null {
+    if (this.plan === null) return 'backups are off in this stack (backup: false)';
+    if (this.leader === null || !this.calm) return 'the leader does not archive now; see backup status';
+    if (this.view === null) return KEEPER_OLD;
+    if (this.job !== null) return `a job is under way or waits: ${this.job.kind}; one runs at a time`;
+    return null;
+  }
+
+  /** What people are shown; null: there are no backups in this stack. */
+  summary(): BackupSummary | null {
+    const { plan, repository, view, archive, last } = this;
+    if (plan === null) return null;
+    const wallMs = this.wallMs();
+    const backups = repository?.backups ?? [];
+    const next = repository === null ? null : nextBackup(backups, plan, wallMs);
+    const window = windowOf(backups, view?.archivedMs ?? null);
+    const newest = (wanted: (type: string) => boolean) => {
+      const one = backups.findLast(({ type, usable }) => usable && wanted(type));
+      return one === undefined
+        ? null
+        : { label: one.label, type: one.type, at: iso(one.stopMs), sizeBytes: one.sizeBytes };
+    };
+    const running = view?.job ?? null;
+    const waiting = this.job !== null && running === null ? this.job : null;
+    return {
+      window: window && { from: iso(window.fromMs), to: iso(window.toMs) },
+      lastFull: newest((type) => type === 'full'),
+      last: newest(() => true),
+      next: next && { kind: next.kind, at: iso(Math.max(next.atMs, wallMs, this.restUntilWallMs(wallMs))) },
+      job: running
+        ? { id: running.id, kind: running.kind, progress: running.progress, since: iso(running.sinceMs) }
+        : waiting && { id: waiting.id, kind: waiting.kind, progress: null, since: null },
+      lastJob: last && {
+        ...{ id: last.id, kind: last.kind, result: last.result, message: last.message },
+        ...{ ended: iso(last.endedMs), tookMs: last.tookMs, damaged: last.damaged ?? [] },
+      },
+      old: repository === null ? null : whyOld(backups, plan, wallMs, this.sinceWallMs),
+      problem: view?.problem ?? archive?.problem ?? null,
+      archive: {
+        open: archive?.open === true && this.leader !== null,
+        waitingBytes: archive?.waitingBytes ?? null,
+        lagSeconds: view?.archivedMs == null ? null : Math.max(0, Math.round((wallMs - view.archivedMs) / 1_000)),
+        archivedTo: archive?.archivedTo ?? null,
+        gap: archive?.gap ?? null,
+      },
+      storedBytes: backups.reduce((sum, { storedBytes }) => sum + storedBytes, 0),
+      freeBytes: repository?.freeBytes ?? null,
+    };
+  }
+
+  /** The end of the rest after a failure, as wall time, ms. */
+  private restUntilWallMs(wallMs: number): number {
+    return wallMs + Math.max(0, this.restUntilMs - this.clock.nowMs());
+  }
+
+  /** All that people are shown; null: there are no backups in this stack. */
+  list(): BackupsAnswer | null {
+    const summary = this.summary();
+    if (summary === null) return null;
+    const { backups = [], leftOut = 0 } = this.repository ?? {};
+    return {
+      ...summary,
+      leftOut,
+      backups: backups.map(({ startMs, stopMs, ...one }) => ({ ...one, start: iso(startMs), stop: iso(stopMs) })),
+    };
+  }
+}
+
+/** The schedule that a stack's settings ask for; null: no backups. */
+export function planOf({ backup, backupFullEveryMs, backupEveryMs }: Policy): BackupPlan | null {
+  if (backup !== true || backupFullEveryMs === undefined || backupEveryMs === undefined) return null;
+  return { fullEveryMs: backupFullEveryMs, everyMs: backupEveryMs };
+}
+
+function iso(wallMs: number): string {
+  return new Date(wallMs).toISOString();
+}

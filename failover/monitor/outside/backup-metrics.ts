@@ -1,0 +1,64 @@
+/** The gauges of the backups, for metrics.ts. */
+import type { BackupSummary } from '../../contract/api';
+
+/** Name, help and value of each gauge; null: the gauge is left out. */
+const GAUGES: readonly (readonly [name: string, help: string, (backup: BackupSummary) => number | null])[] = [
+  ['archive_open', '1: the leader archives its write-ahead log.', ({ archive }) => Number(archive.open)],
+  ['archive_waiting_bytes', 'Write-ahead log that waits for the archive.', ({ archive }) => archive.waitingBytes],
+  [
+    'archive_lag_seconds',
+    'Age of the newest change that is surely in the archive.',
+    ({ archive }) => archive.lagSeconds,
+  ],
+  ['archive_gap', '1: write-ahead log is missing behind the newest backup.', (backup) => Number(isOpenGap(backup))],
+  ['backup_window_start_seconds', 'Earliest time that a restore can reach.', ({ window }) => seconds(window?.from)],
+  ['backup_window_end_seconds', 'Latest time that a restore can reach.', ({ window }) => seconds(window?.to)],
+  [
+    'backup_last_full_seconds',
+    'Time of the newest full backup that can be restored.',
+    ({ lastFull }) => seconds(lastFull?.at),
+  ],
+  ['backup_last_seconds', 'Time of the newest backup that can be restored.', ({ last }) => seconds(last?.at)],
+  ['backup_size_bytes', 'Size of the database in the newest backup.', ({ last }) => last?.sizeBytes ?? null],
+  ['backup_stored_bytes', 'What all backups take, without the write-ahead log.', ({ storedBytes }) => storedBytes],
+  ['backup_free_bytes', 'Free bytes where the backups are.', ({ freeBytes }) => freeBytes],
+  ['backup_running', '1: a job for the backups is under way.', ({ job }) => Number(job !== null)],
+  ['backup_failed', '1: the last job for the backups failed.', ({ lastJob }) => Number(lastJob?.result === 'failed')],
+  ['backup_old', '1: the backups are older than one and a half intervals.', ({ old }) => Number(old !== null)],
+];
+
+/** True while no backup that was made after the gap covers it. */
+export function isOpenGap({ archive, window }: Pick<BackupSummary, 'archive' | 'window'>): boolean {
+  return archive.gap !== null && window === null;
+}
+
+/** Seconds since the epoch; null when the time is not known. */
+function seconds(at: string | undefined): number | null {
+  return at === undefined ? null : Date.parse(at) / 1_000;
+}
+
+/** Where the backups are. A second repository would have another name. */
+const LABELS = { repository: 'volume' };
+
+interface Gauge {
+  reset(): void;
+  set(labels: typeof LABELS, value: number): void;
+}
+
+/** The gauges of the backups. They have no value in a stack without backups, and while it is not known. */
+export class BackupGauges {
+  private readonly all: { gauge: Gauge; figureOf: (backup: BackupSummary) => number | null }[];
+
+  /** `make` makes a gauge by its name, help and labels. */
+  constructor(make: (name: string, help: string, labels: (keyof typeof LABELS)[]) => Gauge) {
+    this.all = GAUGES.map(([name, help, figureOf]) => ({ gauge: make(name, help, ['repository']), figureOf }));
+  }
+
+  fill(backup: BackupSummary | undefined): void {
+    for (const { gauge, figureOf } of this.all) {
+      gauge.reset();
+      const value = backup === undefined ? null : figureOf(backup);
+      if (value !== null) gauge.set(LABELS, value);
+    }
+  }
+}

@@ -1,0 +1,55 @@
+/** The part of the page about backups: what can be restored, the last and the next run, and the archive. */
+import { createElement as h, type JSXNode } from 'hono/jsx/dom';
+import type { BackupSummary } from '../contract/api';
+import { ago, bytes, clock, span } from './format';
+
+/** The lines of the section. */
+export function backupsOf(backup: BackupSummary): JSXNode[] {
+  const { window, archive, old, problem, lastJob } = backup;
+  const reach =
+    window === null
+      ? 'nothing yet: there is no backup that can be restored'
+      : `each moment from ${clock(window.from)} to ${clock(window.to)}`;
+  const bad = [
+    archive.gap === null || window !== null
+      ? null
+      : `Gap: the files ${archive.gap.from} to ${archive.gap.to} of the write-ahead log are in no backup.`,
+    lastJob?.result === 'failed' ? `The last job failed: ${lastJob.message}` : null,
+    old === null ? null : `Too old: ${old}.`,
+    problem,
+  ].filter((words) => words !== null);
+  return [
+    line('A restore can reach', reach, 'backup-window'),
+    line('Last', lastOf(backup), 'backup-last'),
+    line('Next', nextOf(backup), 'backup-next'),
+    line('Archive', archiveOf(backup), 'backup-archive'),
+    ...bad.map((words) => h('p', { class: 'panel bad', role: 'alert' }, words)),
+    h('p', null, h('small', null, 'They are on this machine: a loss of the machine loses them, too.')),
+  ];
+}
+
+function line(label: string, words: string, id: string): JSXNode {
+  return h('p', null, h('span', { class: 'label' }, label), ' ', h('span', { id }, words));
+}
+
+function lastOf({ last, lastFull }: BackupSummary): string {
+  if (last === null || lastFull === null) return 'none';
+  const of = ({ type, at, sizeBytes }: typeof last) => `${type}, ${ago(at)} ago, ${bytes(sizeBytes)}`;
+  return last.label === lastFull.label ? of(last) : `${of(last)}; ${of(lastFull)}`;
+}
+
+function nextOf({ next, job }: BackupSummary): string {
+  if (job !== null) {
+    const progress = job.progress === null ? '' : ` (${Math.round(job.progress * 100)} %)`;
+    return job.since === null ? `${job.kind}, waits to begin` : `${job.kind} runs now${progress}`;
+  }
+  return next === null ? 'not known' : `${next.kind}, ${clock(next.at)}`;
+}
+
+function archiveOf({ archive, storedBytes, freeBytes }: BackupSummary): string {
+  const state = archive.open ? 'up to date' : 'the leader does not archive now';
+  const lag = archive.lagSeconds === null ? '' : `, the newest archived change is ${span(archive.lagSeconds)} old`;
+  const waits = (archive.waitingBytes ?? 0) === 0 ? '' : `, ${bytes(archive.waitingBytes ?? 0)} wait`;
+  const free = freeBytes === null ? '' : `, ${bytes(freeBytes)} free`;
+  return `${state}${lag}${waits}; ${bytes(storedBytes)} for all backups${free}`;
+}

@@ -1,0 +1,125 @@
+/** One real node that makes backups with pgBackRest: full and incremental ones, a check, damage, and a job that is killed. */
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { JobEnd, JobKind } from '../../failover/contract/backups';
+import { PATHS } from '../../failover/contract/layout';
+import type { Target } from '../../failover/contract/messages';
+import { waitFor } from '../rig/wait';
+import { docker, NodePair } from './node-containers';
+
+/** A backup of the small database takes some seconds, and the archive of its end some more. */
+const JOB_LIMIT_MS = 60_000;
+/** A shutdown takes a few tenths of a second; a job must not make it longer. */
+const STOPPED_LIMIT_MS = 3_000;
+const RESTORED = `${PATHS.nodeVolume}/restored`;
+const SOCKETS = '/tmp';
+
+const pair = new NodePair({ prefix: 'bkp', subnet: '10.211.17', port: 17_497 });
+const { a: NODE, monitor } = pair;
+const psql = (text: string) => docker('exec', NODE, 'psql', '-U', 'postgres', '-Atc', text);
+const shell = (text: string) => docker('exec', NODE, 'sh', '-c', text);
+const ALONE: Target = { kind: 'lead', sync: { leader: NODE, k: 0, members: [] } };
+
+let jobs = 0;
+/** Orders a job, and returns at its beginning. */
+async function begun(kind: JobKind): Promise<string> {
+  const id = `job-${++jobs}`;
+  monitor.job = { id, kind };
+  await monitor.until(NODE, ({ backup }) => backup?.job?.id === id || backup?.last?.id === id, `begins ${kind}`);
+  return id;
+}
+
+/** Orders a job, and returns its end. */
+async function ended(kind: JobKind): Promise<JobEnd> {
+  const id = await begun(kind);
+  const status = await monitor.until(NODE, ({ backup }) => backup?.last?.id === id, `ends ${kind}`, JOB_LIMIT_MS);
+  const last = status.backup?.last;
+  if (last == null) throw new Error('the job has no end');
+  console.log(`${kind}: ${last.result} after ${last.tookMs} ms: ${last.message}`);
+  return last;
+}
+
+const held = () => (monitor.view(NODE).repository?.backups ?? []).map(({ type, usable }) => `${type} ${usable}`);
+const mayArchive = (term: number) => {
+  monitor.archivist = { node: NODE, term };
+  return monitor.until(NODE, (s) => s.archive?.open === true, 'has the lease', 30_000);
+};
+
+beforeAll(async () => {
+  monitor.settle({ ...pair.settings, backup: { leaseMs: 2_000, queueBytes: 1e9, keep: 2 } });
+  await pair.startAlone();
+  await mayArchive(1);
+  await psql('CREATE TABLE rows AS SELECT generate_series(1, 1000) AS n');
+});
+
+afterAll(async () => {
+  await pair.remove();
+});
+
+it('makes a full and an incremental backup, which can be restored to the end of the archive', async () => {
+  expect((await ended('full')).result).toBe('done');
+  expect(held()).toEqual(['full true']);
+  await psql('INSERT INTO rows SELECT generate_series(1001, 1500)');
+  expect((await ended('incr')).result).toBe('done');
+  expect(held()).toEqual(['full true', 'incr true']);
+  const [full, incr] = monitor.view(NODE).repository?.backups ?? [];
+  expect(full?.sizeBytes).toBeGreaterThan(1e7);
+  expect(incr?.storedBytes).toBeLessThan(full?.storedBytes ?? 0);
+  const config = `${PATHS.archiveRun}/backup.conf`;
+  expect(await docker('exec', NODE, 'stat', '-c', '%a', config)).toBe('600');
+  // A person restores it beside the running server, without the product's help.
+  await shell(`pgbackrest --config=${config} --stanza=$(sed -n 's/^\\[\\(c[0-9]*\\)\\]$/\\1/p' ${config}) \\
+    --pg1-path=${RESTORED} --type=immediate --target-action=promote restore`);
+  await shell(`: > ${RESTORED}/postgresql.conf; : > ${RESTORED}/pg_ident.conf; echo 'local all all trust' > ${RESTORED}/pg_hba.conf;
+    /usr/lib/postgresql/17/bin/pg_ctl -D ${RESTORED} -w -t 30 -l /tmp/restored.log \\
+      -o "-p 5999 -k ${SOCKETS} -c listen_addresses= -c archive_mode=off -c shared_buffers=16MB \\
+          -c max_connections=300 -c max_wal_senders=30 -c max_worker_processes=32 -c max_locks_per_transaction=256 -c max_prepared_transactions=200" start || { tail -20 /tmp/restored.log >&2; exit 1; }`);
+  const restored = () =>
+    docker('exec', NODE, 'psql', '-U', 'postgres', '-h', SOCKETS, '-p', '5999', '-Atc', 'SELECT count(*) FROM rows');
+  expect(await waitFor('the restored server answers', 30_000, restored)).toBe('1500');
+  await shell(`/usr/lib/postgresql/17/bin/pg_ctl -D ${RESTORED} -m immediate stop; rm -rf ${RESTORED}`);
+});
+
+it('kills a job when PostgreSQL stops, which waits for nothing, and the next leadership makes it', async () => {
+  const id = await begun('full');
+  const fromMs = performance.now();
+  monitor.order(NODE, 1, { kind: 'stop' });
+  await monitor.until(NODE, (s) => s.postgres.state === 'stopped', 'stopped', STOPPED_LIMIT_MS);
+  console.log(`stopped with a backup under way: ${Math.round(performance.now() - fromMs)} ms`);
+  expect(monitor.view(NODE).notes.join('\n')).toContain('BACKUP_STOPPED');
+  expect(await docker('top', NODE, '-eo', 'pid,args')).not.toMatch(/pgbackrest .* backup/);
+  monitor.job = null;
+  await monitor.done(NODE, 2, ALONE);
+  await mayArchive(2);
+  monitor.job = { id, kind: 'full' };
+  await monitor.until(
+    NODE,
+    ({ backup }) => backup?.last?.id === id && backup.last.result === 'done',
+    'makes it',
+    JOB_LIMIT_MS,
+  );
+  expect(held()).toEqual(['full true', 'incr true', 'full true']);
+});
+
+it('keeps as many full backups as it is told to', async () => {
+  expect((await ended('full')).result).toBe('done');
+  expect(held()).toEqual(['full true', 'full true']);
+});
+
+it('finds the repository sound, and names a file in it that is damaged', async () => {
+  expect(await ended('verify')).toMatchObject({ result: 'done', message: 'the repository is sound' });
+  const files = await docker('exec', NODE, 'find', PATHS.backupVolume, '-name', '0*-*.zst', '-size', '+0');
+  const file = files.trim().split('\n').sort().at(-1) ?? '';
+  await shell(`printf 'XXXXXXXX' | dd of=${file} bs=1 seek=64 conv=notrunc 2>/dev/null`);
+  const { result, damaged } = await ended('verify');
+  expect(result).toBe('failed');
+  expect(damaged?.join('\n')).toContain(file.split('/').at(-1));
+  expect(monitor.view(NODE).notes.at(-1)).toMatch(/^BACKUP_DAMAGED /);
+});
+
+it('says why a backup failed', async () => {
+  await shell(`chmod 500 ${PATHS.backupVolume}/backup/*`);
+  const { result, message } = await ended('incr');
+  await shell(`chmod 700 ${PATHS.backupVolume}/backup/*`);
+  expect([result, message]).toEqual(['failed', expect.stringMatching(/Permission denied|unable to/)]);
+  expect((await ended('incr')).result).toBe('done');
+});
