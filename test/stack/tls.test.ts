@@ -93,8 +93,9 @@ describe('HTTPS', () => {
     const urls = (mode: string) => connectionUrls(topologyOf({ tls: mode, pooler: 'true' }), 'p');
     expect(urls('on').pool).toMatch(/:6432\/app$/);
     expect(urls('on').innerPool).toMatch(/@pooler:6432\/backends\?sslmode=disable$/);
-    for (const { pool, innerPool } of [urls('require')])
-      for (const url of [pool, innerPool]) expect(url).toMatch(/\?sslmode=require$/);
+    expect(urls('require').pool).toMatch(/\?sslmode=require$/);
+    // A backend has the certificate of the stack's authority and checks PgBouncer's.
+    expect(urls('require').innerPool).toMatch(/\?sslmode=verify-full&sslrootcert=/);
   });
 });
 
