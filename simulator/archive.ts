@@ -8,7 +8,6 @@ import type { Stretch } from '../failover/keeper/postgres/timelines';
 import { segmentStart } from '../failover/keeper/postgres/timelines';
 import { WalQueue } from '../failover/keeper/postgres/wal-queue';
 import type { Process } from './engine';
-import type { SimNode } from './node';
 import { type DataDir, printLsn, recordsIn } from './wal';
 
 const SEGMENT_BYTES = 1_024n;
@@ -42,6 +41,13 @@ function filesIn(data: DataDir): string[] {
 function contentOf(data: DataDir, name: string): string {
   const begin = segmentStart(name, SEGMENT_BYTES);
   return recordsIn(data, begin, begin + SEGMENT_BYTES).join();
+}
+
+/** What the archive needs of its node. */
+export interface ArchivingNode {
+  readonly name: string;
+  readonly volume: { readonly data: DataDir | null };
+  readonly world: { readonly repository: Repository };
 }
 
 export class Repository {
@@ -87,7 +93,7 @@ export class SimArchive implements Archive {
   private shuts = 0;
 
   constructor(
-    private readonly node: SimNode,
+    private readonly node: ArchivingNode,
     private readonly process: Process,
   ) {}
 

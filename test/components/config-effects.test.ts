@@ -45,6 +45,7 @@ const OTHER: Record<string, string> = {
 const WITH: Partial<Record<KeyName, readonly Record<string, string>[]>> = {
   bindAddress: [{}, { tls: 'on' }],
   backupQueue: [{ backup: 'true' }],
+  backupKeep: [{ backup: 'true' }],
   clientNetworks: [{ bindAddress: '192.0.2.9', tls: 'on' }],
 };
 const DATA = {
