@@ -3,7 +3,6 @@
  * wrong, in plain words, and what to do. The parts stand in the order of the chain from the client's port to the nodes.
  * Doctor reports causes only and leaves out their consequences, so a person acts on the first finding. Pure.
  */
-
 import type { NodeStatus } from '../../failover/contract/api';
 import { type FailureCode, LogCode } from '../../failover/contract/codes';
 import { ARCHIVE_SLOT } from '../../failover/contract/naming';
@@ -43,7 +42,7 @@ const DROP_SLOT =
 /** A candidate that was promoted this many times within that time and does not serve fails again and again. */
 const PROMOTIONS_MAX = 3;
 const PROMOTIONS_MS = 600_000;
-/** PostgreSQL's codes (manual, appendix A). */
+/** PostgreSQL's code of a refusal because no place is free (manual, appendix A). */
 const TOO_MANY = '53300';
 
 /** A certificate is renewed long before this time is left, ms. */

@@ -96,8 +96,8 @@ function tlsOf(mode: PoolerConfig['tls'], { leaf, authority }: HeldTls): Record<
   // With `require` and no certificate PgBouncer does not start, rather than serve a client without TLS.
   if (mode === 'require') return { client_tls_sslmode: 'require', ...files, ...toServer(authority) };
   const client = mode === 'on' && leaf ? { client_tls_sslmode: 'allow', ...files } : { client_tls_sslmode: 'disable' };
-  // Without `require` the stack's own containers talk plainly on its network: a login is sooner done in a failover.
-  return { ...client, server_tls_sslmode: 'disable' };
+  // Not `disable`: while `tls` changes, the nodes may ask for TLS before or after this container is replaced.
+  return { ...client, server_tls_sslmode: 'prefer' };
 }
 
 /** HAProxy's address is in the stack's own certificate. Which names and which authority the user's own has is not known. */

@@ -1,4 +1,4 @@
--- A new connection of the pooler waits until the pooler's other connections have stopped ending.
+-- A new connection of the pooler waits while other connections of the pooler are ending.
 --
 -- PgBouncer replaces a connection as soon as it ends. When the leader is killed, its processes end one after the other,
 -- within milliseconds. A connection that replaces the first of them still reaches the dying postmaster and fails in its
@@ -7,7 +7,7 @@
 -- docs/decisions/0028-the-pooler-is-in-front-of-haproxy.md
 
 local STEP_MS = 20
--- The same for a pool whose connections end all the time for another reason.
+-- A new connection waits for so many steps at most, also when connections of the pool go on ending.
 local STEPS_MAX = 15
 -- A leader that was opened so recently has no connections of before: its pool is to fill quickly, s.
 local NEW_LEADER_SECONDS = 2

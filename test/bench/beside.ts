@@ -25,7 +25,6 @@ type Allowed = (typeof ALLOWED)[number];
 
 interface Side {
   readonly name: 'with' | 'without';
-  readonly config: Config;
   readonly own: OwnStack;
   readonly seen: () => Stack;
   readonly runs: (Run & { fault: Allowed })[];
@@ -71,7 +70,7 @@ function sideOf(name: Side['name'], args: Arguments): Side {
     const stack = { ...own.seen, tls: isWith && args['tls-clients'] };
     return isWith && args['pooled-clients'] ? { ...stack, writePort: stack.poolPort } : stack;
   };
-  return { name, config, own, seen, runs: [] };
+  return { name, own, seen, runs: [] };
 }
 
 function rowsFor(fault: Allowed, [without, with_]: readonly [Side, Side]): string[] {

@@ -21,6 +21,7 @@ import { OwnStack, type Stack } from '../rig/stack';
 import { healthy, untilView } from '../rig/view';
 import { epochMs, waitFor } from '../rig/wait';
 import { longestPauseMs, Writer } from '../rig/writer';
+import { median } from './statistics';
 
 const TABLE = 'pooled_writes';
 const COUNTS = 'pooled_counts';
@@ -124,9 +125,6 @@ async function killed(stack: Stack, image: string, run: number): Promise<Kill> {
     await docker('rm', '-f', name);
   }
 }
-
-const median = (values: readonly number[]): number =>
-  [...values].sort((a, b) => a - b)[Math.floor((values.length - 1) / 2)] ?? Number.NaN;
 
 /** Sentences about broken promises; empty when all hold. */
 function brokenPromises(loops: readonly Loop[], kills: readonly Kill[], lost: number): string[] {

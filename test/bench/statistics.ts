@@ -23,13 +23,8 @@ export function median(values: readonly number[]): number {
  * (Efron and Tibshirani, An Introduction to the Bootstrap, chapter 13). The draws follow from a fixed seed.
  */
 export function medianInterval(values: readonly number[]): Interval {
-  const random = generator(1);
-  const sample = new Float64Array(values.length);
-  const medians = Float64Array.from({ length: SAMPLES }, () => {
-    for (let i = 0; i < sample.length; i++) sample[i] = values[Math.floor(random() * values.length)] ?? Number.NaN;
-    return medianOfSorted(sample.sort());
-  }).sort();
-  return { low: quantileOfSorted(medians, 0.025), high: quantileOfSorted(medians, 0.975) };
+  const draw = medianOfDraws(values, generator(1));
+  return middleOf(Float64Array.from({ length: SAMPLES }, draw));
 }
 
 /**
@@ -38,13 +33,23 @@ export function medianInterval(values: readonly number[]): Interval {
  */
 export function differenceInterval(a: readonly number[], b: readonly number[]): Interval {
   const random = generator(1);
-  const drawn = (values: readonly number[], sample: Float64Array): number => {
+  const [drawA, drawB] = [medianOfDraws(a, random), medianOfDraws(b, random)];
+  return middleOf(Float64Array.from({ length: SAMPLES }, () => drawB() - drawA()));
+}
+
+/** Each call draws as many of the values as there are, with replacement, and returns the median of the draw. */
+function medianOfDraws(values: readonly number[], random: () => number): () => number {
+  const sample = new Float64Array(values.length);
+  return () => {
     for (let i = 0; i < sample.length; i++) sample[i] = values[Math.floor(random() * values.length)] ?? Number.NaN;
     return medianOfSorted(sample.sort());
   };
-  const [ofA, ofB] = [new Float64Array(a.length), new Float64Array(b.length)];
-  const differences = Float64Array.from({ length: SAMPLES }, () => drawn(b, ofB) - drawn(a, ofA)).sort();
-  return { low: quantileOfSorted(differences, 0.025), high: quantileOfSorted(differences, 0.975) };
+}
+
+/** The interval that holds 95 % of the samples. It sorts them. */
+function middleOf(samples: Float64Array): Interval {
+  const sorted = samples.sort();
+  return { low: quantileOfSorted(sorted, 0.025), high: quantileOfSorted(sorted, 0.975) };
 }
 
 function quantileOfSorted(sorted: Float64Array, part: number): number {

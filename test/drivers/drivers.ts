@@ -15,7 +15,7 @@ const CA_INSIDE = '/run/ca.pem';
 export const DRIVERS = ['psql', 'psycopg', 'asyncpg', 'node-postgres', 'pgx', 'pgjdbc'] as const;
 export type Driver = (typeof DRIVERS)[number];
 
-/** The drivers of Debian's packages: the package that has the version, and the command inside the image. */
+/** Drivers that Debian packages: for each the package whose version is shown, and the command inside the image. */
 const INSIDE: Partial<Record<Driver, { readonly of: string; readonly command: readonly string[] }>> = {
   psql: { of: 'postgresql-client-17', command: ['python3', 'psql_loop.py'] },
   psycopg: { of: 'python3-psycopg', command: ['python3', 'psycopg_loop.py'] },

@@ -80,10 +80,10 @@ describe('PgBouncer’s configuration', () => {
       return Object.fromEntries(Object.entries(settings).filter(([key]) => key.includes('_tls_')));
     };
     const files = { client_tls_cert_file: '/run/pooler/tls.crt', client_tls_key_file: '/run/pooler/tls.key' };
-    const none = { client_tls_sslmode: 'disable', server_tls_sslmode: 'disable' };
+    const none = { client_tls_sslmode: 'disable', server_tls_sslmode: 'prefer' };
     expect(of('off', true)).toEqual(none);
     expect(of('on', false)).toEqual(none);
-    expect(of('on', true)).toEqual({ client_tls_sslmode: 'allow', ...files, server_tls_sslmode: 'disable' });
+    expect(of('on', true)).toEqual({ client_tls_sslmode: 'allow', ...files, server_tls_sslmode: 'prefer' });
     const strict = { client_tls_sslmode: 'require', ...files };
     expect(of('require', true)).toEqual({
       ...{ ...strict, server_tls_sslmode: 'verify-full', server_tls_ca_file: '/run/pooler/ca.crt' },
