@@ -299,7 +299,7 @@ export const KEYS = {
   rebuildInPlace: bool(false, [
     'When a node has to be copied again and its disk is too small for both the old data and the copy, the old data is removed first. Until the copy is complete, that node has no data.',
   ]),
-  backup: bool(false, [
+  backup: bool(true, [
     'The leader archives its write-ahead log for backups, encrypted, in the volume postgres-backup, and makes backups on a schedule: [backups](backups.md).',
     ['monitor replaced'],
     'No node restarts. The volume stays.',
