@@ -3,6 +3,7 @@
  * runs.
  */
 
+import type { Gap } from '../failover/contract/backups';
 import type { StateCopy } from '../failover/contract/messages';
 import { slotName } from '../failover/contract/naming';
 import { Keeper } from '../failover/keeper/keeper';
@@ -36,10 +37,12 @@ export interface Volume {
   fresh: DataDir | null;
   /** Disk space of a running or unfinished copy, MB. */
   copyMb: number;
+  /** What is in no backup, as this node knows it. */
+  gaps: readonly Gap[];
 }
 
 export function emptyVolume(): Volume {
-  return { state: EMPTY_STATE, memory: null, data: null, fresh: null, copyMb: 0 };
+  return { state: EMPTY_STATE, memory: null, data: null, fresh: null, copyMb: 0, gaps: [] };
 }
 
 /** A standby that has not streamed for this time asks its leader why, ms. */

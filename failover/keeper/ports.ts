@@ -3,7 +3,7 @@
  * logic knows only these interfaces. The real implementations are beside it; the simulator and the tests have their
  * own.
  */
-import type { Backup, BackupType } from '../contract/backups';
+import type { Backup, BackupType, Gap } from '../contract/backups';
 import type { FailureCode } from '../contract/codes';
 import type {
   ArchiveView,
@@ -183,10 +183,11 @@ export interface Source {
   address: string;
 }
 
-/** Up to here the repository has all write-ahead log, and on this timeline it was written. */
+/** Up to here the repository has all write-ahead log but the gaps, and on this timeline it was written. */
 export interface Archived {
   lsn: string;
   timeline: number;
+  gaps: readonly Gap[];
 }
 
 /** The backups' repository, and what this node hands to it. Files of write-ahead log go there one after the other. */
@@ -209,6 +210,8 @@ export interface Archive {
   look(flushLsn: string): ArchiveQueue;
   /** Lets write-ahead log go, so that no more than `queueBytes` waits, and writes the gap down. */
   letGo(flushLsn: string, queueBytes: number): Promise<void>;
+  /** Changes the list of gaps, which outlives the container. One change after the other. */
+  changeGaps(make: (gaps: readonly Gap[]) => readonly Gap[]): Promise<void>;
   /** Beginning of the file that is being written; null: not known. */
   present(flushLsn: string): string | null;
   /** Finishes the file that is being written. Writes write-ahead log. */
@@ -241,7 +244,7 @@ export interface BackupTool {
   repository(): Promise<RepositoryFacts>;
 }
 
-export type ArchiveQueue = Pick<ArchiveView, 'waiting' | 'waitingBytes' | 'archivedTo' | 'timeline' | 'gap'>;
+export type ArchiveQueue = Pick<ArchiveView, 'waiting' | 'waitingBytes' | 'archivedTo' | 'timeline' | 'gaps'>;
 
 /** One PostgreSQL and its data directory. Every call has its own deadline and throws {@link KeeperError} or an Error. */
 export interface Postgres {

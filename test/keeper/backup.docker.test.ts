@@ -12,6 +12,8 @@ const JOB_LIMIT_MS = 60_000;
 const STOPPED_LIMIT_MS = 3_000;
 const RESTORED = `${PATHS.nodeVolume}/restored`;
 const SOCKETS = '/tmp';
+const CONFIG = `${PATHS.archiveRun}/backup.conf`;
+const PGBACKREST = `pgbackrest --config=${CONFIG} --stanza=$(sed -n 's/^\\[\\(c[0-9]*\\)\\]$/\\1/p' ${CONFIG})`;
 
 const pair = new NodePair({ prefix: 'bkp', subnet: '10.211.17', port: 17_497 });
 const { a: NODE, monitor } = pair;
@@ -64,10 +66,9 @@ it('makes a full and an incremental backup, which can be restored to the end of 
   const [full, incr] = monitor.view(NODE).repository?.backups ?? [];
   expect(full?.sizeBytes).toBeGreaterThan(1e7);
   expect(incr?.storedBytes).toBeLessThan(full?.storedBytes ?? 0);
-  const config = `${PATHS.archiveRun}/backup.conf`;
-  expect(await docker('exec', NODE, 'stat', '-c', '%a', config)).toBe('600');
+  expect(await docker('exec', NODE, 'stat', '-c', '%a', CONFIG)).toBe('600');
   // A person restores it beside the running server, without the product's help.
-  await shell(`pgbackrest --config=${config} --stanza=$(sed -n 's/^\\[\\(c[0-9]*\\)\\]$/\\1/p' ${config}) \\
+  await shell(`${PGBACKREST} \\
     --pg1-path=${RESTORED} --type=immediate --target-action=promote restore`);
   await shell(`: > ${RESTORED}/postgresql.conf; : > ${RESTORED}/pg_ident.conf; echo 'local all all trust' > ${RESTORED}/pg_hba.conf;
     /usr/lib/postgresql/17/bin/pg_ctl -D ${RESTORED} -w -t 30 -l /tmp/restored.log \\
@@ -100,9 +101,25 @@ it('kills a job when PostgreSQL stops, which waits for nothing, and the next lea
   expect(held()).toEqual(['full true', 'incr true', 'full true']);
 });
 
+it('makes a backup right after a promotion, although PostgreSQL’s checkpoint of it takes minutes', async () => {
+  // The next start applies these pages anew, and their checkpoint is spread.
+  await psql('CREATE TABLE pages AS SELECT generate_series(1, 100000) AS n');
+  await shell(`kill -9 $(head -1 ${PATHS.nodeVolume}/data/postmaster.pid)`);
+  await monitor.until(NODE, (s) => s.postgres.state === 'stopped', 'crashed', 30_000);
+  await monitor.done(NODE, 3, ALONE);
+  await mayArchive(3);
+  const timelines = 'SELECT timeline_id, left(pg_walfile_name(pg_current_wal_lsn()), 8) FROM pg_control_checkpoint()';
+  console.log(`control file and write-ahead log: ${await psql(timelines)}`);
+  expect((await ended('incr')).result).toBe('done');
+});
+
 it('keeps as many full backups as it is told to', async () => {
   expect((await ended('full')).result).toBe('done');
-  expect(held()).toEqual(['full true', 'full true']);
+  expect(held()).toEqual(['full true', 'incr true', 'full true']);
+  // The keeper's other commands remove nothing, and pgBackRest has nothing to warn of.
+  const commands = ['stanza-create', 'info', 'expire'].map((command) => `${PGBACKREST} ${command}`);
+  expect(await shell(`{ ${commands.join(' && ')}; } 2>&1`)).not.toMatch(/WARN|ERROR/);
+  expect((await shell(`${PGBACKREST} info`)).match(/(full|incr) backup:/g)).toHaveLength(3);
 });
 
 it('finds the repository sound, and names a file in it that is damaged', async () => {

@@ -122,6 +122,8 @@ export interface ToolOptions {
   /** Time limit, ms. */
   limitMs: number;
   signal?: AbortSignal;
+  /** What errors call it. @default the command */
+  name?: string;
   /** Scheduling priority (nice(1)). @default 0 */
   nice?: number;
   /** Called with each piece of standard error, for progress. */
@@ -169,7 +171,10 @@ export function run(command: string, args: string[], options: ToolOptions): Prom
       if (code === 0) resolve(output);
       else {
         const words = errors.trim().split('\n').slice(-5).join(' ').slice(-1_000);
-        reject(new KeeperError('TOOL_FAILED', `${command} ended with ${code ?? signal}: ${words}`));
+        const { name = command, limitMs } = options;
+        // What is aborted was rejected above.
+        const how = child.killed ? `did not end within ${limitMs / 1_000} s` : `ended with ${code ?? signal}`;
+        reject(new KeeperError('TOOL_FAILED', `${name} ${how}: ${words}`));
       }
     });
   });

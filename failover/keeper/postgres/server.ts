@@ -81,7 +81,7 @@ export class Server implements Postgres {
     const sessions = new OwnSessions(place.node);
     this.sessions = sessions;
     this.archive = new NodeArchive(place, sessions);
-    this.backups = new NodeBackup(place);
+    this.backups = new NodeBackup(place, sessions);
     this.files = new Configuration(place, memoryLimitBytes);
     this.data = new DataFolder(place, this.files, this.warning, {
       isRunning: () => this.run !== null,
