@@ -4,8 +4,8 @@
  */
 import type { Gap } from '../failover/contract/backups';
 import { parseLsn, printLsn as printed } from '../failover/contract/lsn';
-import { withGap } from '../failover/keeper/gap-list';
 import type { Archive, Archived, ArchiveQueue } from '../failover/keeper/ports';
+import { withGap } from '../failover/keeper/postgres/gap-list';
 import type { Stretch } from '../failover/keeper/postgres/timelines';
 import { segmentStart } from '../failover/keeper/postgres/timelines';
 import { WalQueue } from '../failover/keeper/postgres/wal-queue';

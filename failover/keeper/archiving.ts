@@ -5,8 +5,8 @@
  * that was asleep has time left.
  */
 import { inBackground, messageOf } from '../contract/errors';
+import { gapsFrom } from '../contract/gaps';
 import type { ArchiveView, BackupSettings, MonitorFrame, NodeSettings } from '../contract/messages';
-import { gapsFrom } from './gap-list';
 import type { Leadership } from './leadership';
 import type { Archive, Archived, Clock, View } from './ports';
 import type { NoteLevel } from './pursuit-host';

@@ -4,9 +4,9 @@
  */
 import type { BackupView, Job, JobEnd, JobKind, JobOrder, Repository } from '../contract/backups';
 import { inBackground, messageOf } from '../contract/errors';
+import { isBehind } from '../contract/gaps';
 import { compareLsn } from '../contract/lsn';
 import type { ArchiveView, MonitorFrame, NodeSettings } from '../contract/messages';
-import { isBehind } from './gap-list';
 import type { Leadership } from './leadership';
 import type { BackupTool, Clock, RepositoryFacts, View } from './ports';
 import type { NoteLevel } from './pursuit-host';

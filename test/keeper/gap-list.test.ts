@@ -1,7 +1,8 @@
 /** The list of what is in no backup. */
 import { expect, it } from 'vitest';
 import { GAPS_MAX } from '../../failover/contract/backups';
-import { gapsFrom, isBehind, withGap } from '../../failover/keeper/gap-list';
+import { gapsFrom, isBehind } from '../../failover/contract/gaps';
+import { withGap } from '../../failover/keeper/postgres/gap-list';
 
 const MB = 1024n ** 2n;
 const file = (segment: number, timeline = 1) =>

@@ -98,6 +98,8 @@ export interface PairOptions {
   postgresSettings?: NodeSettings['postgresSettings'];
   /** By the names in the image's Dockerfile. */
   buildArgs?: Readonly<Record<string, string>>;
+  /** Size of the backups' volume, which is in memory then, MB. @default on the disk */
+  backupMb?: number;
 }
 
 /** Two nodes in containers, a and b, and the monitor that the test scripts. */
@@ -151,6 +153,7 @@ export class NodePair {
   private async create(nodes: readonly string[]): Promise<void> {
     const { a, monitor, network, image, host, clusterKey, backupVolume } = this;
     await this.removeNodes();
+    await this.createBackupVolume();
     await docker('network', 'create', '--subnet', this.settings.subnet, '--gateway', host, network);
     await monitor.listen(host, this.options.port);
     await buildImage(image, this.options.buildArgs);
@@ -160,6 +163,13 @@ export class NodePair {
       await monitor.until(name, (s) => s.postgres.state === 'absent', 'first status', START_LIMIT_MS);
     await monitor.done(a, 1, { kind: 'bootstrap' }, START_LIMIT_MS);
     await monitor.done(a, 1, { kind: 'lead', sync: { leader: a, k: 0, members: [] } }, START_LIMIT_MS);
+  }
+
+  private async createBackupVolume(): Promise<void> {
+    const { backupMb } = this.options;
+    if (backupMb === undefined) return;
+    const settings = ['type=tmpfs', 'device=tmpfs', `o=size=${backupMb}m,uid=10000,gid=10000,mode=700`];
+    await docker('volume', 'create', ...settings.flatMap((one) => ['--opt', one]), this.backupVolume);
   }
 
   private async removeNodes(): Promise<void> {

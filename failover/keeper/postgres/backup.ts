@@ -163,7 +163,8 @@ export class NodeBackup implements BackupTool {
     const onError = (text: string) => {
       log = (log + text).slice(-LIST_MAX);
     };
-    const options = ['--log-level-stderr=detail', '--log-timestamp=n', 'verify'];
+    // A file is read again at once; the default reads it a third time after 15 s.
+    const options = ['--log-level-stderr=detail', '--log-timestamp=n', '--job-retry=1', 'verify'];
     await this.exclusively(signal, (abort) => this.run(options, abort, limitMs, onError));
     return damagedFiles(log);
   }

@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
-import { setPriority } from 'node:os';
+import { constants, setPriority } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { KeeperError } from '../ports';
@@ -38,6 +38,12 @@ function textOf(path: string): string {
  */
 export function seemsToRun(pid: number): boolean {
   return RUNS.has(statFields(textOf(`/proc/${pid}/stat`))[0] ?? '');
+}
+
+/** Whether a process has a handler for a signal (proc(5), SigCgt). Without one, the signal mostly ends the process. */
+export function handles(pid: number, signal: NodeJS.Signals): boolean {
+  const caught = /^SigCgt:\s*([0-9a-f]+)$/m.exec(textOf(`/proc/${pid}/status`))?.[1] ?? '0';
+  return ((BigInt(`0x${caught}`) >> BigInt(constants.signals[signal] - 1)) & 1n) === 1n;
 }
 
 /**
