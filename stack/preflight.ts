@@ -17,6 +17,7 @@ import { imagesOf } from './image-args';
 import { IMAGES_FOLDER, imageContext, STACK_LABEL } from './naming';
 import { certificateProblems } from './own-certificate';
 import { settledProblems } from './preflight-data';
+import { missingRepository } from './restore-from';
 import { isStale } from './sources';
 import type { Topology } from './topology';
 
@@ -70,6 +71,9 @@ export async function preflight(topology: Topology, projectRoot = process.cwd())
     ...(isLocal() ? certificateProblems(topology) : []),
     ...nameProblems(topology, state),
     ...subnetProblems(topology, state),
+    ...missingRepository(topology.settings.restoreFrom, state.volumes, topology.nodes[0]?.volume, (path) =>
+      isLocal() ? existsSync(path) : true,
+    ),
     ...(await portProblems(topology, state, isLocal() ? probePort : async () => undefined, ipv6Loopback)),
   ];
   if (problems.length > 0) throw new pulumi.RunError(problemList(`Stack ${topology.stackLabel}`, problems));

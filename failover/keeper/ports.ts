@@ -266,6 +266,11 @@ export interface Postgres {
   /** Creates a new cluster in `data.new`, complete and synced. */
   initialise(): Promise<void>;
   /**
+   * Restores another cluster in `data.new` instead, complete and synced, and resolves with how far it goes, for people.
+   * Absent: there is none to restore. Throws RESTORE_IMPOSSIBLE, DATA_EXISTS when it was restored already, DISK_TOO_SMALL.
+   */
+  readonly restore?: (progress: (text: string) => void, signal: AbortSignal) => Promise<string>;
+  /**
    * Throws LEADER_UNREACHABLE when the source does not answer as a primary over the replication role. Makes the folders
    * of its tablespaces where that is possible.
    */
