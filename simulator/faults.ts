@@ -6,11 +6,12 @@ import { type Faults, Nemesis } from './nemesis';
 import { PEOPLE } from './people';
 import { RANDOM, STARVATION } from './random-faults';
 import { REPEATS } from './repeats';
+import { RESTORES } from './restores';
 import type { World } from './world';
 
 /** The faults that strike together when none is named. */
 const TOGETHER: Faults = { ...RANDOM, ...AIMED, ...DEADLINES, ...DISK_FAULTS, ...PEOPLE, ...REPEATS };
-const KNOWN: Faults = { ...TOGETHER, ...STARVATION, ...FROZEN, ...APART, ...FLAPPING };
+const KNOWN: Faults = { ...TOGETHER, ...STARVATION, ...FROZEN, ...APART, ...FLAPPING, ...RESTORES };
 
 /**
  * Lets these faults strike; undefined: all that strike together.

@@ -15,6 +15,7 @@ import type {
   StandbyView,
   StateCopy,
 } from '../contract/messages';
+import type { RestoreSource } from '../contract/restore';
 import type { KeeperState } from './keeper-state';
 
 /** A failure, with a stable code for the status and a sentence for people. */
@@ -203,6 +204,11 @@ export interface Archive {
    * while; {@link shut} ends it.
    */
   push(flushLsn: string): Promise<boolean>;
+  /**
+   * Hands over all that a leader which has stopped cleanly has left, with the file that it wrote last: its timeline ends
+   * there. {@link shut} ends it. Throws when the repository does not take all of it.
+   */
+  finish(archived: Archived | null): Promise<void>;
   /** Ends what is under way. */
   shut(): void;
   /** What waits. */
@@ -241,6 +247,30 @@ export interface BackupTool {
   repository(): Promise<RepositoryFacts>;
 }
 
+/** Replaces the data of this node by data of the backups, and keeps the former ones. PostgreSQL does not run meanwhile. */
+export interface Restorer {
+  /** Free in the node's volume, as last seen, bytes; null: not known. */
+  readonly freeBytes: number | null;
+  /**
+   * Makes the data in {@link RESTORED}, or prepares the kept ones where they are: brought to their target, shut down
+   * cleanly, and on a timeline of their own that is higher than `above` and all that the repository has. Throws a sentence
+   * for people when that is not possible; the present data are not touched.
+   */
+  make(source: MadeFrom, above: number, progress: (text: string) => void, signal: AbortSignal): Promise<void>;
+  /** Puts the folder `from` in the place of `data`, which is kept as `keep`, or removed. Finishes an interrupted swap. */
+  swap(from: string, keep: string | null): Promise<void>;
+  /** Size of the present data, bytes. */
+  sizeBytes(): Promise<number>;
+  /** Removes such a folder. */
+  remove(folder: string): Promise<void>;
+}
+
+/** The backups, or the folder with the data from before the last restore. */
+export type MadeFrom = Extract<RestoreSource, { kind: 'backup' }> | { kind: 'kept'; folder: string };
+
+/** Folder in which the restored data are made. */
+export const RESTORED = 'data.restored';
+
 export type ArchiveQueue = Pick<ArchiveView, 'waiting' | 'waitingBytes' | 'archivedTo' | 'timeline' | 'gap'>;
 
 /** One PostgreSQL and its data directory. Every call has its own deadline and throws {@link KeeperError} or an Error. */
@@ -258,6 +288,8 @@ export interface Postgres {
   readonly archive?: Archive;
   /** Absent: this PostgreSQL has no backups. {@link stop} kills what it does. */
   readonly backups?: BackupTool;
+  /** Absent: this PostgreSQL has no backups. */
+  readonly restorer?: Restorer;
   observe(): Promise<View>;
 
   /** Creates a new cluster in `data.new`, complete and synced. */

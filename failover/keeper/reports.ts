@@ -101,6 +101,7 @@ function stable(status: Status): string {
     n: 0,
     upMs: 0,
     slots: null,
+    freeBytes: null,
     archive: status.archive && { gap: status.archive.gap, problem: status.archive.problem },
     backup: status.backup && {
       ...{ ...status.backup, archivedMs: null, repository: null },

@@ -38,6 +38,8 @@ export interface Keepers {
   archive(by: { node: string; term: number } | null): void;
   /** Sets the job for the backups that the pings to the node that may archive ask for; null: none. */
   backup(order: JobOrder | null): void;
+  /** Sets the restore of which every node's pings say that the data from before it are to be removed; undefined: none. */
+  removeKept(id: string | undefined): void;
   /** Starts one quick connect to the node's PostgreSQL, unless one is under way. */
   probe(node: string): void;
   /** Removes a node from the stack: its keeper is refused, and the other keepers get the new list of nodes. */

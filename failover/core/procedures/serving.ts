@@ -16,6 +16,7 @@ import { mayReturn, oldTransactionMs } from '../facts/watch';
 import type { Plan } from '../rule';
 import type { Action } from '../state/cluster';
 import { change, giveUp, promoteNext } from '../transitions';
+import { keptReason } from '../facts/restores';
 import { settingsReason } from './settings-roll';
 
 export function stopHeldBack(s: Situation): Plan | null {
@@ -172,6 +173,8 @@ export function steady(s: Situation): Plan {
     parts.push(`${s.names[0]} gets the lead back when no transaction is older than a second`);
   const settings = settingsReason(s);
   if (settings !== null) parts.push(settings);
+  const kept = keptReason(s);
+  if (kept !== null) parts.push(kept);
   if (rejoining.length > 0) parts.push(`${list(rejoining)} is getting ready`);
   if (off.length > 0) parts.push(`${list(off)} is off`);
   return { reason: parts.join('; ') };

@@ -1,5 +1,6 @@
 /** What the monitor sees at one moment. Only data, no functions. */
 import type { SlotView, StateCopy, Status } from '../../contract/messages';
+import type { RestoreTarget } from '../../contract/restore';
 import type { DeclaredNode, Pause } from './cluster';
 
 /** What the monitor sees of one declared node. */
@@ -72,6 +73,14 @@ export type Request = {
   | { kind: 'resume'; by: 'person' | 'expired' }
   /** Replace this standby's data by a new copy of the leader's. */
   | { kind: 'rebuild'; node: string }
+  /**
+   * Replace the leader's data by data of the backups. `sizeBytes`: their size. `keepsOld`: a standby keeps its old data
+   * until its copy is complete.
+   */
+  | { kind: 'restore'; target: RestoreTarget; timeline: number; sizeBytes: number; keepsOld: boolean }
+  /** Bring the data from before the last restore back, or remove them. */
+  | { kind: 'undo' }
+  | { kind: 'confirm' }
 );
 
 /** What the monitor remembers of the past in memory only; see watch.ts. Times are monotonic ms. */

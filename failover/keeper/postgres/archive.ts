@@ -24,6 +24,8 @@ const PUSH_LIMIT_MS = 60_000;
 /** The clients' work goes first: scheduling priority of pgBackRest (nice(1)). */
 const NICE = 10;
 const NAME = /^[0-9A-F]{24}$/m;
+/** Size of the record of a shutdown's checkpoint, rounded up (pg_control.h, CheckPoint). */
+const CHECKPOINT_BYTES = 128n;
 
 /** Name of the repository's stanza: one for each database cluster, so that no other data ever meets in it. */
 export function stanzaOf(systemId: string): string {
@@ -62,6 +64,11 @@ export function renderPgbackrestConf(place: Pick<Place, 'data' | 'port' | 'clust
   return Object.entries(sections)
     .map(([name, section]) => [`[${name}]`, ...lines(section), ''].join('\n'))
     .join('\n');
+}
+
+/** End of the file that has the byte before this position. */
+function endOfSegment(position: bigint, segmentBytes: bigint): bigint {
+  return ((position + segmentBytes - 1n) / segmentBytes) * segmentBytes;
 }
 
 /** What one leadership has to hand over. */
@@ -162,6 +169,19 @@ export class NodeArchive implements Archive {
       await this.leaveOut(queue, queue.nextKept(await readdir(this.wal), parseLsn(flushLsn)));
     }
     return true;
+  }
+
+  async finish(archived: Archived | null): Promise<void> {
+    const { control, segmentBytes } = await readControlFile(this.place.data);
+    if (control.checkpointLsn === null) throw new Error('PostgreSQL was not shut down cleanly as a leader');
+    this.closed = false;
+    try {
+      await this.prepare(control.timeline, archived);
+      const end = endOfSegment(parseLsn(control.checkpointLsn) + CHECKPOINT_BYTES, BigInt(segmentBytes));
+      while (await this.push(printLsn(end)));
+    } finally {
+      this.close();
+    }
   }
 
   private hand({ stanza }: Tour, name: string): Promise<void> {

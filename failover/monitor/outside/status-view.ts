@@ -227,6 +227,8 @@ export function describe(target: Target | undefined): string {
       return target.sync.k === 0
         ? 'lead, alone'
         : `lead, ${target.sync.k} of ${target.sync.members.join(', ')} acknowledge`;
+    case 'restore':
+      return `restore (${target.step}${target.from.kind === 'kept' ? ', the data from before' : ''})`;
     case 'bootstrap':
     case 'freeze':
     case 'stop':
