@@ -1,5 +1,5 @@
 /**
- * The model of what a keeper does for a restore in place. A backup's label is the number of records up to which it goes.
+ * The model of what a keeper does for a restore in place. A backup's label has the number of records up to which it goes.
  * The shipped code decides when, what and above which timeline. Unlike the real one, the model does not look at the
  * repository for a free timeline: it relies on the monitor alone.
  */
@@ -15,6 +15,15 @@ const KEPT_RECORDS = 5;
 const FREE_BYTES = 1e12;
 /** Part of the restores that fail, for example because a file of the repository is damaged. */
 const FAILS = 0.15;
+
+/** Label of a backup that goes up to so many records. */
+export function labelOf(records: number): string {
+  return `20260101-${String(records).padStart(6, '0')}F`;
+}
+
+function recordsOf(label: string): number {
+  return Number(label.slice(9, 15));
+}
 
 /** What it needs of its node. */
 export interface RestoringNode {
@@ -44,7 +53,7 @@ export class SimRestorer implements Restorer {
     if (this.process.engine.random.chance(FAILS)) throw new Error('a file of the repository is damaged');
     if (source.kind === 'backup') {
       const { target } = source;
-      const made = restoredTo(data, target.kind === 'backup' ? Number(target.label) : data.flushed);
+      const made = restoredTo(data, target.kind === 'backup' ? recordsOf(target.label) : data.flushed);
       this.begin(made, above);
       folders.set(RESTORED, made);
       return;

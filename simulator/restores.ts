@@ -1,5 +1,6 @@
 /** A restore in place, and what may happen in the middle of it. For stacks with backups. */
 import type { Fault, Faults, Nemesis } from './nemesis';
+import { labelOf } from './restorer';
 
 /** A person restores the leader's data to an earlier moment. Later the person confirms it or goes back, or does neither. */
 const restoreInPlace: Fault = (nemesis) => {
@@ -7,8 +8,9 @@ const restoreInPlace: Fault = (nemesis) => {
   const { random } = world;
   const data = nemesis.leader()?.volume.data;
   if (world.policy.backup !== true || data == null) return;
-  const label = String(random.chance(0.3) ? data.flushed : random.integer(1, Math.max(1, data.flushed)));
-  world.say(`a person wants the data as they were after ${label} records`);
+  const records = random.chance(0.3) ? data.flushed : random.integer(1, Math.max(1, data.flushed));
+  world.say(`a person wants the data as they were after ${records} records`);
+  const label = labelOf(records);
   const target = { kind: 'backup' as const, label };
   world.monitor?.ask({ kind: 'restore', target, timeline: 1, sizeBytes: 0, keepsOld: true });
   nemesis.takes(8_000);

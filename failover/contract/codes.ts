@@ -108,7 +108,6 @@ export const FAILURE_CODES = {
   STREAM_IMPOSSIBLE: 'The leader no longer has the write-ahead log that the node needs, or has another history.',
   REWIND_FAILED: '`pg_rewind` failed, so the data is half changed.',
   SETTLE_FAILED: 'The crash recovery before a rewind failed; it is tried three times, then the node is copied.',
-  RESTORE_IMPOSSIBLE: 'A restore in place failed; the former data were not touched and serve again. The line has the reason.',
   DISK_TOO_SMALL: 'The disk has no room for a copy, or became full while the copy was made.',
   TABLESPACE_IN_USE:
     'The folder of a tablespace cannot be made, is not empty, is used by the old data, or would be removed with it.',
@@ -120,6 +119,7 @@ export const FAILURE_CODES = {
   FURNISH_FAILED: 'An object that the failover needs in the database is missing or changed, and cannot be made again.',
   SUPERUSER_LOCKED_OUT: 'PostgreSQL lets in neither role `postgres` nor `failover_keeper`.',
   TOOL_FAILED: 'A program of PostgreSQL, for example `pg_basebackup`, ended with an error; the line has it.',
+  RESTORE_IMPOSSIBLE: 'The repository cannot bring back what is asked for; the line says how far it reaches.',
   STEP_FAILED: 'A step failed for another reason, which the line names; it is tried again.',
   MUST_NOT_LEAD: 'The node may not lead with this order; the monitor gives another one.',
   NO_DATA: 'The node was told to lead or to start, and has no data.',
@@ -255,6 +255,7 @@ export const TODOS: Readonly<Partial<Record<LogCode, string>>> = {
   FURNISH_FAILED:
     '[What the failover makes](#what-the-failover-makes-in-your-database-and-what-happens-when-it-is-removed)',
   SUPERUSER_LOCKED_OUT: '[No superuser gets in](#no-superuser-gets-in)',
+  RESTORE_IMPOSSIBLE: 'Ask for a moment, timeline or backup that the line names.',
   TOOL_FAILED: 'Remove the cause that is named; it is tried again.',
   OTHER: 'Finish the upgrade.',
   STOPPED: '`docker start failover-monitor`.',

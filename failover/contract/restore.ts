@@ -3,14 +3,7 @@
  * backups, and the data from before are kept until a person confirms or undoes the restore.
  */
 import { z } from 'zod';
-
-/** What a restore brings back: the end of the archive, a moment (wall time, ms), or a backup by its label. */
-export const RestoreTarget = z.discriminatedUnion('kind', [
-  z.object({ kind: z.literal('latest') }),
-  z.object({ kind: z.literal('time'), atMs: z.number().int().min(0) }),
-  z.object({ kind: z.literal('backup'), label: z.string().regex(/^[0-9A-Za-z_-]{1,64}$/) }),
-]);
-export type RestoreTarget = z.infer<typeof RestoreTarget>;
+import { RestoreTarget } from './backups';
 
 const Id = z.string().max(64);
 

@@ -1,7 +1,7 @@
 /** Whether a restore in place may begin, and which timeline it needs. Refusals are sentences for people. */
-import type { RestoreTarget } from '../../contract/restore';
+import type { RestoreTarget } from '../../contract/backups';
 import { seam } from '../../contract/seam';
-import { type ClusterState, standbyWorkOf } from '../state/cluster';
+import { type ClusterState, type Restore, standbyWorkOf } from '../state/cluster';
 import type { Request } from '../state/observation';
 import { clusterTrouble } from './readiness';
 import type { Situation } from './situation';
@@ -128,4 +128,9 @@ function inMb(bytes: number): string {
 export function keptReason({ state: { restored: kept } }: Situation): string | null {
   if (kept === undefined || kept.confirmed === true) return null;
   return `restored in place to ${kept.words}, the data from before are kept on ${kept.node}`;
+}
+
+/** Half a sentence for people. */
+export function whatOf({ from, words }: Restore): string {
+  return from.kind === 'kept' ? `${words} come back` : `its data are restored in place to ${words}`;
 }

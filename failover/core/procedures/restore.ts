@@ -9,7 +9,7 @@ import { canLeadAgain } from '../facts/candidates';
 import { isAbsent } from '../facts/health';
 import { DRAIN_MS, STOP_LIMIT_MS } from '../facts/readiness';
 import { abortedRequest, begunRequest } from '../facts/requests';
-import { highestTimeline, restoreRefusal } from '../facts/restores';
+import { highestTimeline, restoreRefusal, whatOf } from '../facts/restores';
 import type { Situation } from '../facts/situation';
 import { during, type Plan } from '../rule';
 import { planOf, type Restore } from '../state/cluster';
@@ -33,11 +33,6 @@ function wishOf(s: Situation, id: string, request: Extract<Request, { kind: 'res
     return { id, from: { kind: 'backup', target, timeline }, words: targetWords(target) };
   }
   return { id, from: { kind: 'kept', id: s.state.restored?.id ?? '' }, words: 'the data from before the restore' };
-}
-
-/** Half a sentence for people. */
-export function whatOf({ from, words }: Restore): string {
-  return from.kind === 'kept' ? `${words} come back` : `its data are restored in place to ${words}`;
 }
 
 /** Rows while the leader still serves. */

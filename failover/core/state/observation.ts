@@ -1,6 +1,6 @@
 /** What the monitor sees at one moment. Only data, no functions. */
+import type { RestoreTarget } from '../../contract/backups';
 import type { SlotView, StateCopy, Status } from '../../contract/messages';
-import type { RestoreTarget } from '../../contract/restore';
 import type { DeclaredNode, Pause } from './cluster';
 
 /** What the monitor sees of one declared node. */

@@ -25,6 +25,7 @@ import { promote } from './promotion';
 import { reach } from './rejoin';
 import { RoleList } from './role-list';
 import { ServerLog } from './server-log';
+import { NodeRestorer } from './restorer';
 import { ensureSlots, releaseRows } from './slots';
 import { mustHaveTablespaces } from './tablespaces';
 
@@ -60,6 +61,7 @@ export class Server implements Postgres {
   onProgress: (text: string) => void = () => undefined;
   readonly archive: NodeArchive;
   readonly backups: NodeBackup;
+  readonly restorer: NodeRestorer;
   private readonly warning: Warning = { text: null };
   private readonly log = new ServerLog(linesTo(process.stderr));
   private readonly sessions: OwnSessions;
@@ -87,6 +89,7 @@ export class Server implements Postgres {
       isRunning: () => this.run !== null,
       progress: (text) => this.onProgress(text),
     });
+    this.restorer = new NodeRestorer(place, { replaced: () => this.data.replaced() });
     this.canary = new Canary(sessions);
     const reload = () => this.run?.postmaster.signal('SIGHUP');
     this.roles = new RoleList({ conf: place.conf, warning: this.warning, reload });
