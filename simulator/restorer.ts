@@ -9,8 +9,8 @@ import { DataDir } from './wal';
 
 const MAKE_MS = 700;
 const SWAP_MS = 4;
-/** A restored folder has the WAL of the last few records alone. */
-const KEPT_RECORDS = 5;
+/** A restored folder has the WAL of the last few records alone, at least the file with the fork. */
+const KEPT_RECORDS = 24;
 /** The model's disks are large enough for two copies of the data. */
 const FREE_BYTES = 1e12;
 /** Part of the restores that fail, for example because a file of the repository is damaged. */

@@ -95,8 +95,10 @@ export class BackupJobs {
   private repository(): { version: number; repository?: Repository } {
     const { facts, host } = this;
     if (facts === null) return { version: 0 };
-    const backups = facts.backups.map((one) => ({ ...one, usable: isUsable(one, host.archive) }));
-    const repository = { ...facts, backups };
+    const { left = [], ...rest } = facts;
+    const isOf = ({ label }: { label: string }) => !left.includes(label);
+    const backups = facts.backups.map((one) => ({ ...one, usable: isOf(one) && isUsable(one, host.archive) }));
+    const repository = { ...rest, backups };
     const text = JSON.stringify(repository);
     if (text !== this.shown?.text) this.shown = { text, repository, version: (this.shown?.version ?? 0) + 1 };
     return { version: this.shown.version, repository: this.shown.repository };

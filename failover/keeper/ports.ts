@@ -228,6 +228,8 @@ export interface Archive {
 /** What the repository holds; whether a backup can be used follows from the archive. */
 export interface RepositoryFacts {
   backups: Omit<Backup, 'usable'>[];
+  /** Labels of those that belong to a history which a restore in place left. Absent: none. */
+  left?: readonly string[];
   leftOut: number;
   freeBytes: number | null;
 }

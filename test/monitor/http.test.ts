@@ -559,6 +559,8 @@ describe('commands over HTTP', () => {
         jobs.push(`${kind} ${dryRun}`);
         return { done: kind !== 'verify', message: kind, leader: 'a', term: 2, tookMs: 0, job: 'id' };
       },
+      restore: () => ({ refusal: 'no' }),
+      refuse: (message: string) => ({ done: false, message, leader: 'p', term: 1, tookMs: 0 }),
       summary: () => null,
       list: () => null,
     });
