@@ -39,8 +39,9 @@ function confirm({ over, world }: Nemesis): void {
 function disturb(nemesis: Nemesis): void {
   const { random } = nemesis.world;
   if (random.chance(0.4)) nemesis.later(50, 2_500, () => nemesis.restartMonitor());
-  if (random.chance(0.3)) nemesis.later(50, 2_500, () => nemesis.killLeader());
-  else if (random.chance(0.3)) nemesis.later(50, 2_500, () => nemesis.kill(nemesis.anyNode()));
+  const dice = random.unit();
+  if (dice < 0.3) nemesis.later(50, 2_500, () => nemesis.killLeader());
+  else if (dice < 0.5) nemesis.later(50, 2_500, () => nemesis.kill(nemesis.anyNode()));
 }
 
 export const RESTORES: Faults = { restoreInPlace: [1, restoreInPlace] };

@@ -212,7 +212,9 @@ export const ClusterStatus = z.object({
       /** What is under way, as half a sentence; null: none is. */
       underWay: z.string().nullable(),
       /** The data from before the last one, until a person confirms or undoes it; null: none are kept. */
-      kept: z.object({ node: z.string(), to: z.string(), bytes: z.number().nullable(), at: z.string().nullable() }).nullable(),
+      kept: z
+        .object({ node: z.string(), to: z.string(), bytes: z.number().nullable(), at: z.string().nullable() })
+        .nullable(),
       /** How the last one ended; null: not known, or it is under way. */
       last: z.object({ done: z.boolean(), message: z.string() }).nullable(),
     })

@@ -22,7 +22,13 @@ export function decide(state: ClusterState, observation: Observation, nowMs: num
     const after = ordered.with(withEnd(ordered, plan.reason));
     const decision: Decision = {
       state: after.state,
-      actions: [...(plan.actions ?? []), ...routeActions(after), ...orderActions(after), ...archiveActions(after), ...confirmActions(after)],
+      actions: [
+        ...(plan.actions ?? []),
+        ...routeActions(after),
+        ...orderActions(after),
+        ...archiveActions(after),
+        ...confirmActions(after),
+      ],
       rule: rule.id,
       code: plan.code ?? rule.code,
       level: plan.level ?? rule.level,

@@ -1,14 +1,14 @@
 /** The transitions: pure functions that take a state and return the next one, with a higher seq. */
 
 import type { Cause } from '../contract/codes';
+import { seam } from '../contract/seam';
 import { type Choice, canLeadAgain, followersOf, pick } from './facts/candidates';
 import { addEntry } from './facts/ledger';
 import { preferCounted } from './facts/reports';
+import { RESTORES_MAX } from './facts/restores';
 import type { Situation } from './facts/situation';
 import { aloneConfig, configOf, isGone, loneConfig, withConfig } from './facts/sync-set';
 import { lastEntry, without } from './facts/view';
-import { seam } from '../contract/seam';
-import { RESTORES_MAX } from './facts/restores';
 import type { Activity, ClusterState, LeaderPlan, Restore, StandbyWork, SyncConfig } from './state/cluster';
 import { planOf, standbyWorkOf } from './state/cluster';
 
@@ -159,7 +159,12 @@ export const membersAfterRestore = seam(({ leader }: Situation, dataId: string):
  * Records the leader with the data that a restore put in its place, in the next term and in a new generation. No sync
  * configuration and no mark of the former generation means anything for them. `atMs`: when the former history ended.
  */
-export function promoteRestored(s: Situation, dataId: string, { id, from, words }: Restore, atMs: number): ClusterState {
+export function promoteRestored(
+  s: Situation,
+  dataId: string,
+  { id, from, words }: Restore,
+  atMs: number,
+): ClusterState {
   const { leader } = s;
   const next = s.with({ ...s.state, term: s.state.term + 1 });
   const left = { atMs, timeline: s.lastOpened?.timeline ?? 1 };

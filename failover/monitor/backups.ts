@@ -184,10 +184,13 @@ export class Backups implements BackupCommand {
   private wanted(target: RestoreTarget, { backups }: Repository): Repository['backups'][number] | string {
     const [first] = backups;
     if (first === undefined) return 'there is no backup yet; make one with backup now';
-    if (target.kind === 'latest') return backups.findLast(({ usable }) => usable) ?? 'no backup can be restored to the end';
+    if (target.kind === 'latest')
+      return backups.findLast(({ usable }) => usable) ?? 'no backup can be restored to the end';
     if (target.kind === 'backup') {
       const labels = backups.map(({ label }) => label).join(', ');
-      return backups.find(({ label }) => label === target.label) ?? `there is no backup ${target.label}; there are ${labels}`;
+      return (
+        backups.find(({ label }) => label === target.label) ?? `there is no backup ${target.label}; there are ${labels}`
+      );
     }
     const { atMs } = target;
     if (atMs > this.wallMs()) return `${iso(atMs)} lies in the future`;

@@ -6,7 +6,17 @@ import { newWatch } from '../../failover/core/facts/watch';
 import type { Action, ClusterState, Decision, Policy } from '../../failover/core/state/cluster';
 import type { Observation, Request } from '../../failover/core/state/observation';
 import { parseState, printState } from '../../failover/core/state/stored';
-import { entry, leaderView, NOW_MS, observation, POLICY, replicaView, type StatusPart, serving, situation } from './world';
+import {
+  entry,
+  leaderView,
+  NOW_MS,
+  observation,
+  POLICY,
+  replicaView,
+  type StatusPart,
+  serving,
+  situation,
+} from './world';
 
 const BACKUP: Policy = { ...POLICY, backup: true };
 const CLOSED = { reachable: true, epoch: '1@1', slot: null, closed: true, keeping: null, clean: true };
@@ -34,7 +44,8 @@ const down = (state: ClusterState, more: StatusPart = {}): StatusPart => {
   const order = state.orders.p;
   return {
     lead: null,
-    accepted: order === undefined ? null : { incarnation: 1, term: order.term, seq: order.seq, kind: order.target.kind },
+    accepted:
+      order === undefined ? null : { incarnation: 1, term: order.term, seq: order.seq, kind: order.target.kind },
     postgres: { state: 'stopped', cleanShutdown: true },
     ...more,
   };
@@ -93,7 +104,10 @@ describe('a restore in place', () => {
     const state = upTo('make');
     const failure = { code: 'RESTORE_IMPOSSIBLE' as const, message: 'a file is damaged' };
     const failed = run(state, seen(state, down(state, { done: false, failure }), { haproxy: CLOSED }));
-    expect(failed).toMatchObject({ code: 'RESTORE_FAILED', state: { generation: 1, term: state.term + 1, leader: 'p' } });
+    expect(failed).toMatchObject({
+      code: 'RESTORE_FAILED',
+      state: { generation: 1, term: state.term + 1, leader: 'p' },
+    });
     expect(failed.state.members).toEqual(state.members);
     expect(failed.state.request?.aborted).toContain('a file is damaged');
   });
@@ -104,7 +118,10 @@ describe('a restore in place', () => {
       return run(state, observation([p, replicaView(state, 'a', ROOM)], { ...SOON, haproxy: CLOSED }));
     };
     expect(away(upTo('make'), 1_000).code).toBe('RESTORING');
-    expect(away(upTo('make'), 11_000)).toMatchObject({ code: 'RESTORE_FAILED', state: { activity: { kind: 'serving' } } });
+    expect(away(upTo('make'), 11_000)).toMatchObject({
+      code: 'RESTORE_FAILED',
+      state: { activity: { kind: 'serving' } },
+    });
     expect(away(upTo('swap'), 600_000).code).toBe('RESTORING');
   });
 

@@ -43,7 +43,7 @@ async function startMonitor(): Promise<void> {
     nodes: NODES,
     policy: {
       ...{ hangTimeoutMs: 2_000, syncMode: 'synchronous', onNoReplica: 'continue', syncCount: 1 },
-      ...{ maxLagBytes: 16 * 1024 ** 2, readLagGraceMs: 4_000, readFallback: true },
+      ...{ maxLagBytes: 16 * 1024 ** 2, readLagGraceMs: 4_000, reportReplicas: 0, readFallback: true },
       ...{ startGraceMs: 10_000, switchback: false, switchbackAfterMs: 30_000, switchbackLimitMs: 600_000 },
       ...{ backup: true, backupFullEveryMs: 7 * DAY_MS, backupEveryMs: DAY_MS },
     },
@@ -92,7 +92,8 @@ async function until(what: string, holds: () => boolean | Promise<boolean>, limi
 
 /** True when a leads in this generation, b is counted, and nothing is to be done. */
 function well(generation: number): boolean {
-  if (decision?.code !== 'STEADY' || decision.state.leader !== A || decision.state.generation !== generation) return false;
+  if (decision?.code !== 'STEADY' || decision.state.leader !== A || decision.state.generation !== generation)
+    return false;
   return decision.state.joint.length === 1 && decision.state.joint[0]?.members.join() === B;
 }
 
@@ -121,6 +122,8 @@ async function write(text: string): Promise<string> {
 async function restore(target: RestoreTarget): Promise<void> {
   const request = monitor.parts.backups.restore(target);
   if ('refusal' in request) throw new Error(request.refusal);
+  // A new leader archives when it has led for a second.
+  await until('a restore may begin', () => monitor.parts.requests.dryRun(request).done);
   const { done, message } = await monitor.parts.requests.ask(request);
   if (!done) throw new Error(message);
 }
@@ -170,6 +173,9 @@ describe.skipIf(!isRoot)('a restore in place', () => {
     await until('the archive takes files', () => monitor.parts.backups.summary()?.archive.open === true);
     expect(monitor.parts.backups.backup('full', false)).toMatchObject({ done: true });
     await until('a backup', () => monitor.parts.backups.summary()?.lastFull != null);
+    // The times of a backup are whole seconds.
+    const stop = Date.parse(monitor.parts.backups.summary()?.lastFull?.at ?? '');
+    await until('a second after the backup', () => Date.now() > stop + 1_100);
     await write('INSERT INTO rows SELECT generate_series(1001, 1500)');
     beforeDrop = { kind: 'time', atMs: Date.now() };
     await new Promise((resolve) => setTimeout(resolve, 50));

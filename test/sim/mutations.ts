@@ -519,8 +519,7 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
     what: 'after a restore in place the other nodes still count as members, although they have the history that was left',
     run: { policy: { backup: true }, faults: ['restoreInPlace'], seeds: 10 },
     shows: /./,
-    apply: () =>
-      takeOut(membersAfterRestore, (own) => (s, dataId) => ({ ...s.state.members, ...own(s, dataId) })),
+    apply: () => takeOut(membersAfterRestore, (own) => (s, dataId) => ({ ...s.state.members, ...own(s, dataId) })),
   },
   'restore, timeline': {
     what: 'a restore in place takes the next number after its own history’s, which another history may have',

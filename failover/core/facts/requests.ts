@@ -2,7 +2,14 @@
  * Follows a person's request from beginning to end. The state remembers it, so that a restarted monitor knows how it
  * ended.
  */
-import { type ClusterState, isChanging, restoreOf, type StoredRequest, standbyWorkOf, switchoverOf } from '../state/cluster';
+import {
+  type ClusterState,
+  isChanging,
+  restoreOf,
+  type StoredRequest,
+  standbyWorkOf,
+  switchoverOf,
+} from '../state/cluster';
 import type { Situation } from './situation';
 
 /** What the state remembers of the request that begins now. */

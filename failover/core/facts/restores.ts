@@ -91,7 +91,8 @@ function archiveTrouble(s: Situation): string | null {
   if (archive?.problem !== undefined) {
     return `the archive takes nothing, so what was written last would be lost: ${archive.problem}`;
   }
-  if (archive === undefined || archive.archivedTo === null) return `${s.leader} does not archive yet; ask again in a moment`;
+  if (archive === undefined || archive.archivedTo === null)
+    return `${s.leader} does not archive yet; ask again in a moment`;
   if (archive.waitingBytes <= QUEUE_MAX_BYTES) return null;
   return `the archive is ${inMb(archive.waitingBytes)} behind; ask again when it has caught up`;
 }

@@ -149,7 +149,10 @@ export function restoreConfirmed(s: Situation): Plan | null {
   const { restored: kept } = s.state;
   if (request?.kind !== 'confirm' || kept === undefined || restoreRefusal(s, request) !== null) return null;
   const state = change(s.state, { restored: { ...kept, confirmed: true } });
-  return { state, reason: `the restore to ${kept.words} is confirmed: the data from before it are removed on ${kept.node}` };
+  return {
+    state,
+    reason: `the restore to ${kept.words} is confirmed: the data from before it are removed on ${kept.node}`,
+  };
 }
 
 /** Forgets kept data that are gone: removed as a person wished, or with their volume. */

@@ -9,6 +9,7 @@ import { holdOf, mayTakeOverAsked } from '../facts/hold';
 import { acceptLossRemedy } from '../facts/loss';
 import { switchoverTarget } from '../facts/readiness';
 import { begunRequest } from '../facts/requests';
+import { keptReason } from '../facts/restores';
 import type { Situation } from '../facts/situation';
 import { isProven, wantedConfig, withConfig } from '../facts/sync-set';
 import { list } from '../facts/view';
@@ -16,7 +17,6 @@ import { mayReturn, oldTransactionMs } from '../facts/watch';
 import type { Plan } from '../rule';
 import type { Action } from '../state/cluster';
 import { change, giveUp, promoteNext } from '../transitions';
-import { keptReason } from '../facts/restores';
 import { settingsReason } from './settings-roll';
 
 export function stopHeldBack(s: Situation): Plan | null {

@@ -124,7 +124,11 @@ export class NodeArchive implements Archive {
     this.underWay?.abort();
   }
 
-  async prepare(timeline: number, archived: Archived | null): Promise<void> {
+  prepare(timeline: number, archived: Archived | null): Promise<void> {
+    return this.begun(timeline, archived, []);
+  }
+
+  private async begun(timeline: number, archived: Archived | null, options: readonly string[]): Promise<void> {
     const { place, folder } = this;
     this.tour = null;
     const { systemId, segmentBytes } = await readControlFile(place.data);
@@ -133,7 +137,7 @@ export class NodeArchive implements Archive {
     await mkdir(folder, { recursive: true, mode: 0o700 });
     await writeWhole(folder, CONFIG, renderPgbackrestConf(place, stanza), 0o600, false);
     // Does nothing when it is there already.
-    await this.pgbackrest(stanza, ['stanza-create'], STANZA_LIMIT_MS);
+    await this.pgbackrest(stanza, [...options, 'stanza-create'], STANZA_LIMIT_MS);
     const [from, to] = await Promise.all(['from', 'to'].map((name) => this.gapEnd(name)));
     this.gap = from !== undefined && to !== undefined ? { from, to } : null;
     const kept = await readdir(this.wal);
@@ -176,7 +180,8 @@ export class NodeArchive implements Archive {
     if (control.checkpointLsn === null) throw new Error('PostgreSQL was not shut down cleanly as a leader');
     this.closed = false;
     try {
-      await this.prepare(control.timeline, archived);
+      // pgBackRest would ask PostgreSQL, which does not run.
+      await this.begun(control.timeline, archived, ['--no-online']);
       const end = endOfSegment(parseLsn(control.checkpointLsn) + CHECKPOINT_BYTES, BigInt(segmentBytes));
       while (await this.push(printLsn(end)));
     } finally {

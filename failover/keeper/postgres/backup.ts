@@ -71,7 +71,10 @@ const Info = z.array(
 type Info = z.infer<typeof Info>;
 
 /** Reads the output of `pgbackrest info --output=json`. @throws KeeperError when it does not fit. */
-export function readInfo(text: string): { facts: Omit<RepositoryFacts, 'freeBytes' | 'left'>; progress: number | null } {
+export function readInfo(text: string): {
+  facts: Omit<RepositoryFacts, 'freeBytes' | 'left'>;
+  progress: number | null;
+} {
   const parsed = Info.safeParse(jsonOf(text));
   if (!parsed.success) throw new KeeperError('TOOL_FAILED', `pgbackrest info: ${z.prettifyError(parsed.error)}`);
   const [stanza] = parsed.data;

@@ -6,7 +6,7 @@
  * (`xlog.c`, StartupXLOG). The repository has no file of a candidate that was never opened, so an empty file stands for
  * each number that is taken.
  */
-import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PATHS } from '../../contract/layout';
 import { exists, syncFolder, writeWhole } from '../../disk/durable';
@@ -15,8 +15,8 @@ import { renderPgbackrestConf, stanzaOf } from './archive';
 import { readControlFile } from './look';
 import type { Place } from './place';
 import { noServerLeft } from './processes';
-import { recover } from './recover';
 import { throttled } from './receive-wal';
+import { recover } from './recover';
 import { restoreData } from './restore';
 import { freeBytes, reserveFor, usedBytes, watchRoom } from './room';
 import { locationsOf } from './tablespaces';
@@ -114,15 +114,12 @@ export class NodeRestorer implements Restorer {
     }
     const { control } = await readControlFile(data);
     const { timeline } = control;
-    const settings = [
-      ...["restore_command = 'exit 1'", "recovery_target = 'immediate'", "recovery_target_action = 'promote'"],
-      `recovery_target_timeline = '${timeline}'`,
-      '',
-    ];
+    const settings = ["restore_command = 'exit 1'", `recovery_target_timeline = '${timeline}'`, ''];
     await writeFile(join(data, 'postgresql.auto.conf'), settings.join('\n'));
     await rm(join(data, 'standby.signal'), { force: true });
     await writeFile(join(data, 'recovery.signal'), '');
-    await this.bringUp(data, timeline, above, () => undefined, signal, { target: { kind: 'latest' } });
+    const made = await this.bringUp(data, timeline, above, () => undefined, signal, { target: { kind: 'latest' } });
+    await nameReason(join(data, 'pg_wal', historyFile(made)));
   }
 
   private async bringUp(
@@ -132,7 +129,7 @@ export class NodeRestorer implements Restorer {
     tell: (file: string) => void,
     signal: AbortSignal,
     { target }: Pick<Extract<MadeFrom, { kind: 'backup' }>, 'target'>,
-  ): Promise<void> {
+  ): Promise<number> {
     const wal = join(data, 'pg_wal');
     const present = (await readdir(wal)).flatMap((name) => HISTORY.exec(name)?.[1] ?? []);
     const taken: string[] = [];
@@ -144,7 +141,7 @@ export class NodeRestorer implements Restorer {
     }
     const { newTimeline } = await recover({ data, target, scratch: join(this.place.volume, SCRATCH), signal, tell });
     for (const file of taken) await rm(join(wal, file), { force: true });
-    if (newTimeline > above) return;
+    if (newTimeline > above) return newTimeline;
     throw new KeeperError('RESTORE_IMPOSSIBLE', `the data came up on timeline ${newTimeline}, which may be taken`);
   }
 
@@ -175,4 +172,13 @@ export class NodeRestorer implements Restorer {
     await rm(path, { recursive: true, force: true });
     await syncFolder(this.place.volume);
   }
+}
+
+/**
+ * Writes into a history file that this timeline began with a restore, and not with a change of leader. PostgreSQL does not
+ * read the reason (manual, "Timelines"); restore-timeline.ts does.
+ */
+async function nameReason(file: string): Promise<void> {
+  const text = await readFile(file, 'utf8');
+  await writeFile(file, text.replace(/no recovery target specified(?=\s*$)/, 'a restore in place was undone'));
 }

@@ -23,9 +23,9 @@ import { type Exit, Postmaster } from './postmaster';
 import { isConnecting, isUnnamed, noServerLeft, serverProcesses, waitingConnections } from './processes';
 import { promote } from './promotion';
 import { reach } from './rejoin';
+import { NodeRestorer } from './restorer';
 import { RoleList } from './role-list';
 import { ServerLog } from './server-log';
-import { NodeRestorer } from './restorer';
 import { ensureSlots, releaseRows } from './slots';
 import { mustHaveTablespaces } from './tablespaces';
 
