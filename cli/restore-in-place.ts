@@ -20,9 +20,9 @@ const LABEL = /^\d{8}-\d{6}F(_\d{8}-\d{6}[DI])?$/;
 export function targetOf(text: string): RestoreTarget {
   if (text === 'latest') return { kind: 'latest' };
   if (LABEL.test(text)) return { kind: 'backup', label: text };
-  const [, day, time, zone, minutes = '00'] = MOMENT.exec(text) ?? [];
+  const [found, day, time, zone, minutes = '00'] = MOMENT.exec(text) ?? [];
   const atMs = Date.parse(`${day}T${time}${zone === 'Z' ? 'Z' : `${zone}:${minutes}`}`);
-  if (!Number.isNaN(atMs)) return { kind: 'time', atMs };
+  if (found !== undefined && !Number.isNaN(atMs)) return { kind: 'time', atMs };
   const form = 'a moment with its zone (2026-01-31 12:00:05+07), latest, or a backup of backup list';
   throw new Failed(EXIT.usage, `--to ${text}: must be ${form}`);
 }

@@ -74,6 +74,7 @@ export class Backups implements BackupCommand {
     if (archivist === undefined) return;
     const status = statusOf(observation, archivist.node);
     this.see(status?.backup ?? null, status?.archive ?? null, nowMs);
+    this.repository = status?.backup?.repository ?? observation.nodes[archivist.node]?.repository ?? this.repository;
     this.calm = state.activity.kind === 'serving' && status?.archive?.open === true;
     if (this.calm && nowMs >= this.decideAtMs) {
       this.decideAtMs = nowMs + DECIDE_MS;
@@ -100,7 +101,6 @@ export class Backups implements BackupCommand {
   private see(view: BackupView | null, archive: ArchiveView | null, nowMs: number): void {
     this.view = view;
     this.archive = archive ?? this.archive;
-    this.repository = view?.repository ?? this.repository;
     // A job that an earlier start of this monitor asked for.
     if (view?.job != null && this.job === null) this.job = { id: view.job.id, kind: view.job.kind };
     const last = view?.last ?? null;

@@ -1,5 +1,5 @@
 /** What the monitor sees at one moment. Only data, no functions. */
-import type { RestoreTarget } from '../../contract/backups';
+import type { Repository, RestoreTarget } from '../../contract/backups';
 import type { SlotView, StateCopy, Status } from '../../contract/messages';
 import type { DeclaredNode, Pause } from './cluster';
 
@@ -30,6 +30,8 @@ export interface NodeView {
   recall: StateCopy | null | undefined;
   /** Replication slots on this node, as last reported over this connection; absent before that. For people only. */
   slots?: SlotView[];
+  /** What the backups' repository holds, as last reported over this connection; absent before that. */
+  repository?: Repository;
 }
 
 /** What the monitor sees of HAProxy. */

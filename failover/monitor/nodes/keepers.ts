@@ -380,6 +380,8 @@ export class KeeperServer implements Keepers {
     view.status = status;
     if (view.name === this.archivist?.node) this.archived = archivedBy(status) ?? this.archived;
     view.slots = status.slots ?? view.slots;
+    // The next status may come before the next cycle, and it has only what changed since.
+    view.repository = status.backup?.repository ?? view.repository;
     if (streamingFrom !== null) view.streamingSeenAtMs = nowMs;
     if (heartbeatSeen === null || (heartbeat !== null && heartbeatSeen <= heartbeat)) return;
     period.heartbeat = heartbeatSeen;
