@@ -1,6 +1,7 @@
 /** Formats status and events as text and columns. Pure. */
 import type { ClusterStatus, LogEvent, NodeStatus } from '../failover/contract/api';
 import { formatLine, localTime } from '../failover/contract/log-line';
+import { restoreWords } from '../failover/contract/restore-words';
 import { tlsWords } from '../failover/contract/tls-words';
 
 export type Paint = (style: 'bold' | 'dim' | 'red' | 'green' | 'yellow', text: string) => string;
@@ -21,6 +22,7 @@ export function statusLines(cluster: ClusterStatus, paint: Paint): string[] {
     ...routeLines(cluster),
     ...clientLines(cluster, paint),
     ...backupLines(cluster, paint),
+    ...restoreWords(cluster.restore, bytes).map((words) => paint('yellow', words)),
     ...lastFailoverLines(cluster),
   ];
 }

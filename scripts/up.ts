@@ -9,6 +9,7 @@ import { removeBuildContainers } from './lib/docker';
 import type { Renewed } from './lib/fresh';
 import { whereThingsAre } from './lib/guide';
 import { mend, unlock } from './lib/mend';
+import { refuseDuringRestore } from './lib/restore-guard';
 import { runPulumi } from './lib/run-pulumi';
 import { type Ready, setUp } from './lib/setup';
 import { say } from './lib/terminal';
@@ -21,6 +22,7 @@ async function main(args: string[]): Promise<number> {
   const up = ['up', '--stack', stack, '--yes', '--skip-preview', ...rest];
   if (asksForHelp(rest)) return runPulumi(ready, up);
   await unlock(ready);
+  await refuseDuringRestore(ready);
   const renewed = fresh ? await renew(ready) : null;
   const { left, options } = await mend(ready, { leaveStopped });
   Object.assign(ready.env, waitingFor(left));

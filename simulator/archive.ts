@@ -142,6 +142,15 @@ export class SimArchive implements Archive {
     return true;
   }
 
+  async finish(archived: Archived | null): Promise<void> {
+    const { data } = this;
+    await this.prepare(data.timeline, archived);
+    const flushed = lsn(data.flushed);
+    const end = printed(((flushed + SEGMENT_BYTES - 1n) / SEGMENT_BYTES) * SEGMENT_BYTES);
+    while (await this.push(end));
+    this.queue = null;
+  }
+
   shut(): void {
     this.shuts += 1;
   }

@@ -66,8 +66,11 @@ export class Copies {
     const since = world.engine.nowMs - CRASH_WINDOW_MS;
     if ((this.crashes.get(dataOf(node)) ?? []).filter((at) => at > since).length >= CRASHES_MAX) return;
     const { state } = world;
+    // After a restore in place every other node is copied, even if its data happen to fit.
+    const isLeft = state?.restores !== undefined && state.members[name] === undefined;
     if (
       state === undefined ||
+      isLeft ||
       this.due.has(name) ||
       state.rebuild[name] !== undefined ||
       standbyWorkOf(state)?.node === name

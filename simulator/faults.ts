@@ -7,11 +7,12 @@ import { type Faults, Nemesis } from './nemesis';
 import { PEOPLE } from './people';
 import { RANDOM, STARVATION } from './random-faults';
 import { REPEATS } from './repeats';
+import { RESTORES } from './restores';
 import type { World } from './world';
 
 /** The faults that strike together when none is named. */
 const TOGETHER: Faults = { ...RANDOM, ...AIMED, ...DEADLINES, ...DISK_FAULTS, ...PEOPLE, ...REPEATS };
-const KNOWN: Faults = { ...TOGETHER, ...STARVATION, ...FROZEN, ...APART, ...FLAPPING, ...ARCHIVE };
+const KNOWN: Faults = { ...TOGETHER, ...STARVATION, ...FROZEN, ...APART, ...FLAPPING, ...ARCHIVE, ...RESTORES };
 
 /**
  * Lets these faults strike; undefined: all that strike together.

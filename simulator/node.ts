@@ -25,6 +25,7 @@ import { COPY_MB_A_MS, Disk, type Load, RESERVE_MB, VERIFY_MB_A_MS } from './dis
 import { type Engine, Process } from './engine';
 import { CLUSTER_KEY, type Machine, MONITOR_ADDRESS } from './machine';
 import { PostgresServer, type Session, type SimDisk } from './postgres';
+import { SimRestorer } from './restorer';
 import { ServerWords } from './server-words';
 import { settingsOf } from './settings';
 import { type Change, DataDir, printLsn, rewound, whyImpossible } from './wal';
@@ -39,10 +40,12 @@ export interface Volume {
   copyMb: number;
   /** What is in no backup, as this node knows it. */
   gaps: readonly Gap[];
+  /** Folders of a restore in place, by name. */
+  folders: Map<string, DataDir>;
 }
 
 export function emptyVolume(): Volume {
-  return { state: EMPTY_STATE, memory: null, data: null, fresh: null, copyMb: 0, gaps: [] };
+  return { state: EMPTY_STATE, memory: null, data: null, fresh: null, copyMb: 0, gaps: [], folders: new Map() };
 }
 
 /** A standby that has not streamed for this time asks its leader why, ms. */
@@ -316,12 +319,16 @@ export class SimPostgres implements Postgres {
   private isNew = true;
 
   readonly archive?: SimArchive;
+  readonly restorer?: SimRestorer;
 
   constructor(
     private readonly node: SimNode,
     private readonly process: Process,
   ) {
-    if (node.world.policy.backup === true) this.archive = new SimArchive(node, process);
+    if (node.world.policy.backup === true) {
+      this.archive = new SimArchive(node, process);
+      this.restorer = new SimRestorer(node, process);
+    }
     this.tunables = new Tunables(settingValues(node.name, null));
     this.engine = process.engine;
   }

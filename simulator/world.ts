@@ -134,7 +134,7 @@ export class World extends Machine {
     if (before.pause === undefined && !observes) return;
     // The comparison means nothing if this is another monitor's state, or if a pause began or ended meanwhile.
     if (state.pause?.sinceWallMs !== before.pause?.sinceWallMs) return;
-    if (!serves(before)) return;
+    if (!serves(before) || state.activity.kind === 'restore') return;
     const { activity } = state;
     const switchover = switchoverOf(state);
     if (switchover !== null && switchoverOf(before) === null && switchover.by !== 'person') {
@@ -203,7 +203,7 @@ export class World extends Machine {
     this.onDecision(code, reason);
     this.reports.decided(state, names);
     if (this.settledDown && UNWELL.has(code)) this.fail(`UNSTEADY: all was well, and then: ${code} ${reason}`);
-    if (code !== 'DATA_LOSS_ACCEPTED') return;
+    if (code !== 'DATA_LOSS_ACCEPTED' && code !== 'RESTORED' && code !== 'RESTORE_UNDONE') return;
     const node = this.node(state.leader);
     const data = node?.volume.data;
     if (node === undefined || data === null || data === undefined) return;

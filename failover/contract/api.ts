@@ -4,7 +4,7 @@
  * `v1` a field may be added, but never renamed or given another meaning.
  */
 import { z } from 'zod';
-import { Backup, BackupType, Gap, JobEnd, JobKind } from './backups';
+import { Backup, BackupType, Gap, JobEnd, JobKind, RestoreTarget } from './backups';
 import { Level } from './log-line';
 import { SettingsStatus, SlotView, TlsMode } from './messages';
 import { NodeName } from './naming';
@@ -208,6 +208,19 @@ export const ClusterStatus = z.object({
   pooler: PoolerStatus.optional(),
   /** Absent in a stack without backups, and when the monitor is older than this field. */
   backup: BackupSummary.optional(),
+  /** The restore in place. Absent when there was none, and when the monitor is older than this field. */
+  restore: z
+    .object({
+      /** What is under way, as half a sentence; null: none is. */
+      underWay: z.string().nullable(),
+      /** The data from before the last one, until a person confirms or undoes it; null: none are kept. */
+      kept: z
+        .object({ node: z.string(), to: z.string(), bytes: z.number().nullable(), at: z.string().nullable() })
+        .nullable(),
+      /** How the last one ended; null: not known, or it is under way. */
+      last: z.object({ done: z.boolean(), message: z.string() }).nullable(),
+    })
+    .optional(),
   sync: z.object({ waitsFor: z.number().int(), members: z.array(z.string()), changing: z.boolean() }),
   lastFailover: Failover.nullable(),
   /** TLS with clients. Absent when the monitor is older than this field. */
@@ -275,6 +288,12 @@ export const Bodies = {
   rebuild: z.strictObject({ node: NodeName, dryRun }),
   /** Begins a job for the backups. The answer comes at once; `GET /api/v1/backups` shows how it goes on. */
   backup: z.strictObject({ kind: JobKind.default('incr'), dryRun }),
+  /** Restores the leader's data in place. The answer comes when it has begun; the status shows how it goes on. */
+  restore: z.strictObject({ to: RestoreTarget, dryRun }),
+  /** Brings the data from before the last restore in place back. */
+  'restore-undo': z.strictObject({ dryRun }),
+  /** Removes the data from before the last restore in place. */
+  'restore-confirm': z.strictObject({ dryRun }),
 } as const;
 export type Command = keyof typeof Bodies;
 

@@ -77,6 +77,13 @@ export const RULE_CODES = {
   SETTINGS_REFUSED: 'PostgreSQL did not start with the new settings and goes on with the former ones.',
   SETTINGS_ABORTED: 'The restart for new settings was called off; the line says why.',
 
+  RESTORE_BEGUN: 'A person asked for a restore in place: the leader writes a checkpoint, then it stops.',
+  RESTORING: 'A restore in place is under way: PostgreSQL is down, and clients wait or are refused.',
+  RESTORE_FAILED: 'A restore in place did not succeed: the former data serve again. The line has the reason.',
+  RESTORED: 'The leader has the restored data and leads with them; all other nodes are copied anew.',
+  RESTORE_UNDONE: 'The data from before the restore are back; all other nodes are copied anew.',
+  RESTORE_CONFIRMED: 'A person confirmed the restore: the data from before it are removed.',
+
   BOOTSTRAP_WAIT: 'The first database is made only when every declared node has reported that it has no data.',
   BOOTSTRAP: 'Every declared node has reported that it has no data: the first one makes a database.',
   BOOTSTRAPPING: 'The first database is being made.',
@@ -153,6 +160,7 @@ export const NOTE_CODES = {
 
   COPY_BEGUN: 'A node begins to copy the data of the leader.',
   COPY_PROGRESS: 'How far the copy is.',
+  RESTORE_PROGRESS: 'How far a restore in place is.',
   COPY_DONE: 'The data of the leader is copied and verified.',
   RESTORE_DONE: 'The first node has restored the data of another cluster; the line says up to which commit.',
   OLD_DATA_REMOVED: 'With `rebuildInPlace` the old data was removed first: there was no room for both.',

@@ -17,6 +17,7 @@ import { FailureCode, known, LogCode } from './codes';
 import { NODES_MAX, PEM_MAX, STATUS_ROWS_MAX } from './limits';
 import { Lsn } from './lsn-schema';
 import { NodeName } from './naming';
+import { RestoredView, RestoreSource } from './restore';
 import { seam } from './seam';
 
 export const PROTOCOL_VERSION = 1;
@@ -122,6 +123,18 @@ export const Target = z.discriminatedUnion('kind', [
    * idle client sessions, and running transactions have that long to end.
    */
   z.object({ kind: z.literal('stop'), drainMs: z.number().int().min(0).optional() }),
+  /**
+   * A restore in place; PostgreSQL stays down. `make`: hand over all write-ahead log, and make the data beside the
+   * present ones, complete and on a timeline of their own with a number higher than `above`. `swap`: put them in the
+   * place of the present data. A node that fails reports RESTORE_FAILED and does nothing more under this order.
+   */
+  z.object({
+    kind: z.literal('restore'),
+    step: z.enum(['make', 'swap']),
+    id: z.string().max(64),
+    from: RestoreSource,
+    above: z.number().int().min(0),
+  }),
 ]);
 export type Target = z.infer<typeof Target>;
 
@@ -419,6 +432,10 @@ export const Status = z.object({
   archive: ArchiveView.optional(),
   /** Absent while this node may make no backups. */
   backup: BackupView.optional(),
+  /** Free in the node's volume, bytes. Absent: not known, or the keeper cannot restore in place. */
+  freeBytes: z.number().min(0).optional(),
+  /** Absent: no restore in place has ended here. */
+  restored: RestoredView.optional(),
 });
 export type Status = z.infer<typeof Status>;
 
@@ -474,6 +491,8 @@ export const MonitorFrame = z.discriminatedUnion('type', [
     archivedGaps: z.array(Gap).max(GAPS_MAX).optional(),
     /** Beside `archive`: the job for the backups. */
     backup: JobOrder.optional(),
+    /** A person confirmed this restore: the data from before it are to be removed. */
+    confirmed: z.string().max(64).optional(),
   }),
 ]);
 export type MonitorFrame = z.infer<typeof MonitorFrame>;

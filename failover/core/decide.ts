@@ -1,6 +1,6 @@
 /** One cycle of the monitor as a pure function: what to store, what to do, and the sentence that says why. */
 
-import { archiveActions } from './effects/archive';
+import { archiveActions, confirmActions } from './effects/archive';
 import { adoptionTarget, deriveOrders } from './effects/orders';
 import { routeActions } from './effects/route';
 import { servingHealth } from './facts/health';
@@ -22,7 +22,13 @@ export function decide(state: ClusterState, observation: Observation, nowMs: num
     const after = ordered.with(withEnd(ordered, plan.reason));
     const decision: Decision = {
       state: after.state,
-      actions: [...(plan.actions ?? []), ...routeActions(after), ...orderActions(after), ...archiveActions(after)],
+      actions: [
+        ...(plan.actions ?? []),
+        ...routeActions(after),
+        ...orderActions(after),
+        ...archiveActions(after),
+        ...confirmActions(after),
+      ],
       rule: rule.id,
       code: plan.code ?? rule.code,
       level: plan.level ?? rule.level,

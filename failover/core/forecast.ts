@@ -4,11 +4,13 @@
  */
 
 import type { ClusterStatus } from '../contract/api';
+import { targetWords } from '../contract/restore';
 import { isAsynchronous, mostAdvanced, nodesOf, pick } from './facts/candidates';
 import { leaderHealth } from './facts/health';
 import { holdOf, mayTakeOverAsked, untilOf } from './facts/hold';
 import { lossOf, overrideRefusal } from './facts/loss';
 import { DRAIN_MS, switchoverTarget } from './facts/readiness';
+import { restoreRefusal } from './facts/restores';
 import type { Situation } from './facts/situation';
 import { list } from './facts/view';
 import { oldTransactionMs } from './facts/watch';
@@ -78,6 +80,19 @@ export function foresee(s: Situation, request: Request): { done: boolean; messag
       const what = `the leader would be changed automatically again; the pause was: ${s.state.pause?.reason ?? ''}`;
       return unless(resumeRefusal(s.state), what);
     }
+    case 'restore': {
+      const what = `${leader} would be restored in place to ${targetWords(request.target)}: PostgreSQL is down meanwhile, new connections wait (holdTimeout) and then fail, running transactions have ${DRAIN_MS / 1_000} s; what was written after that moment is no longer in the database; the data of now are kept until restore --confirm, and restore --undo brings them back; all other nodes are copied anew`;
+      return unless(restoreRefusal(s, request), what);
+    }
+    case 'undo': {
+      const what = `the data from before the restore to ${s.state.restored?.words ?? ''} would come back on ${leader}: PostgreSQL is down for a moment; what was written since the restore is removed from the disks, and only the backups have it; all other nodes are copied anew`;
+      return unless(restoreRefusal(s, request), what);
+    }
+    case 'confirm':
+      return unless(
+        restoreRefusal(s, request),
+        `the data from before the restore to ${s.state.restored?.words ?? ''} would be removed; then restore --undo is not possible any more`,
+      );
     case 'rebuild': {
       const meanwhile = isLastCounted(s, request.node)
         ? `until it streams again ${leader} is alone, and no node could take over`

@@ -23,6 +23,9 @@ export function violations(before: ClusterState, decision: Decision): string[] {
     if (action.kind === 'order' && action.order.term !== after.term) {
       found.push(`an order for ${action.node} carries term ${action.order.term}, the state's is ${after.term}`);
     }
+    if (action.kind === 'order' && action.order.target.kind === 'restore' && action.node !== after.leader) {
+      found.push(`${action.node} is ordered to restore, but the recorded leader is ${after.leader ?? 'no node'}`);
+    }
     if (action.kind === 'order' && action.order.target.kind === 'lead' && action.node !== after.leader) {
       found.push(`${action.node} is ordered to lead, but the recorded leader is ${after.leader ?? 'no node'}`);
     }

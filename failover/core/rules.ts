@@ -9,6 +9,7 @@ import * as override from './procedures/override';
 import * as pause from './procedures/pause';
 import * as promotion from './procedures/promotion';
 import * as rebuild from './procedures/rebuild';
+import * as restore from './procedures/restore';
 import * as serving from './procedures/serving';
 import * as settingsRoll from './procedures/settings-roll';
 import * as switchover from './procedures/switchover';
@@ -92,6 +93,20 @@ export const RULES: readonly Rule[] = [
   { id: 'restarting', code: 'SETTINGS_RESTART', level: 'INFO', match: settingsRoll.restarting,
     why: 'The leader shuts down cleanly to start again with new settings; new connections are held.' },
 
+  // The leader's data are replaced by a restore in place.
+  { id: 'restored', code: 'RESTORED', level: 'WARN', match: restore.restored,
+    why: 'The leader has the restored data in their place: it leads with them in a new generation, and all other nodes are copied anew.' },
+  { id: 'restore-failed', code: 'RESTORE_FAILED', level: 'WARN', match: restore.restoreFailed,
+    why: 'The data could not be made, so the leader leads again with its former data, which were not touched.' },
+  { id: 'restore-lost', code: 'RESTORE_FAILED', level: 'WARN', match: restore.restoreLost,
+    why: 'The leader was lost before its data were swapped: the former data count, and the usual rules apply.' },
+  { id: 'restore-stopped', code: 'RESTORING', level: 'INFO', match: restore.restoreStopped,
+    why: 'The leader has stopped cleanly: the other nodes stop too, and its keeper makes the data beside the present ones.' },
+  { id: 'restore-made', code: 'RESTORING', level: 'INFO', match: restore.restoreMade,
+    why: 'The data are complete: they take the place of the present ones, which are kept.' },
+  { id: 'restoring', code: 'RESTORING', level: 'INFO', match: restore.restoring,
+    why: 'PostgreSQL is down while the data are made and swapped.' },
+
   // The leader serves, or should: its health.
   { id: 'stop-held-back', code: 'PAUSED', level: 'WARN', match: serving.stopHeldBack,
     why: 'The leader was told to stop during a pause (or with failoverMode observe): a person who stops it then wants it back, so it stops and no node takes over.' },
@@ -120,6 +135,12 @@ export const RULES: readonly Rule[] = [
   { id: 'switchover-stop', code: 'SWITCHOVER_STOP', level: 'INFO', match: switchover.switchoverStop,
     why: 'New connections are held and the candidate is level: the leader lets its clients finish and stops.' },
 
+  // A restore in place is prepared.
+  { id: 'restore-called-off', code: 'RESTORE_FAILED', level: 'WARN', match: restore.restoreCalledOff,
+    why: 'A step before the stop takes too long, or the leader is not well: the restore is called off and the leader goes on.' },
+  { id: 'restore-prepared', code: 'RESTORE_BEGUN', level: 'INFO', match: restore.restorePrepared,
+    why: 'The leader has written its checkpoint: new connections are held, then it lets its clients finish and stops.' },
+
   // What acknowledged writes wait for, and which nodes belong to the cluster.
   { id: 'sync-proven', code: 'SYNC_PROVEN', level: 'INFO', match: serving.syncProven,
     why: 'The ordered sync configuration is proven in force: the former ones no longer count.' },
@@ -142,6 +163,12 @@ export const RULES: readonly Rule[] = [
   { id: 'rebuild-failed', code: 'REBUILD_FAILED', level: 'WARN', match: rebuild.rebuildFailed,
     why: 'The copy that a person asked for failed again and again: the standby’s old data is sound and is used again.' },
 
+  // The data from before a restore are kept until a person decides.
+  { id: 'restore-confirmed', code: 'RESTORE_CONFIRMED', level: 'WARN', match: restore.restoreConfirmed,
+    why: 'A person confirmed a restore in place: the data from before it are removed.' },
+  { id: 'restore-kept-gone', code: 'RESTORE_CONFIRMED', level: 'INFO', match: restore.keptGone,
+    why: 'The data from before a restore in place are gone, with a confirmation or with their volume: the monitor forgets them.' },
+
   // A node restarts for its settings.
   { id: 'settings-aborted', code: 'SETTINGS_ABORTED', level: 'INFO', match: settingsRoll.settingsAborted,
     why: 'The node that was to restart for its settings is gone, or the leader cannot stop now: the restart is called off.' },
@@ -157,6 +184,8 @@ export const RULES: readonly Rule[] = [
     why: 'The leader was removed from the config and works: it hands over by a planned switchover.' },
   { id: 'switchover-begun', code: 'SWITCHOVER_BEGUN', level: 'INFO', match: switchover.switchoverBegun,
     why: 'A person asked for another leader, and that node is a counted standby that has caught up.' },
+  { id: 'restore-begun', code: 'RESTORE_BEGUN', level: 'WARN', match: restore.restoreBegun,
+    why: 'A person asked for a restore in place, or for its way back, and nothing else is under way: the leader writes a checkpoint first.' },
   { id: 'settings-standby-leaves', code: 'SETTINGS_STANDBY', level: 'INFO', match: settingsRoll.settingsStandbyLeaves,
     why: 'Settings need a restart, and all nodes are well: the first standby that needs one leaves the sync configuration.' },
   { id: 'settings-switchover', code: 'SETTINGS_SWITCHOVER', level: 'INFO', match: settingsRoll.settingsSwitchover,

@@ -1,13 +1,15 @@
 /** The transitions: pure functions that take a state and return the next one, with a higher seq. */
 
 import type { Cause } from '../contract/codes';
+import { seam } from '../contract/seam';
 import { type Choice, canLeadAgain, followersOf, pick } from './facts/candidates';
 import { addEntry } from './facts/ledger';
 import { preferCounted } from './facts/reports';
+import { RESTORES_MAX } from './facts/restores';
 import type { Situation } from './facts/situation';
 import { aloneConfig, configOf, isGone, loneConfig, withConfig } from './facts/sync-set';
 import { lastEntry, without } from './facts/view';
-import type { Activity, ClusterState, LeaderPlan, StandbyWork, SyncConfig } from './state/cluster';
+import type { Activity, ClusterState, LeaderPlan, Restore, StandbyWork, SyncConfig } from './state/cluster';
 import { planOf, standbyWorkOf } from './state/cluster';
 
 /** A changed state, with the next seq. */
@@ -143,6 +145,39 @@ export function override(s: Situation, node: string, rebuild: Record<string, str
     rebuildAsked: without(s.state.rebuildAsked, node),
   };
   return record(state, node, [loneConfig(next, node)], 'DATA_LOSS_ACCEPTED');
+}
+
+/**
+ * After a restore only the leader's new data are the cluster's: what any other node has is of a history that was left,
+ * and may even look as if it fitted.
+ */
+export const membersAfterRestore = seam(({ leader }: Situation, dataId: string): Record<string, string> => {
+  return { [leader]: dataId };
+});
+
+/**
+ * Records the leader with the data that a restore put in its place, in the next term and in a new generation. No sync
+ * configuration and no mark of the former generation means anything for them. `atMs`: when the former history ended.
+ */
+export function promoteRestored(
+  s: Situation,
+  dataId: string,
+  { id, from, words }: Restore,
+  atMs: number,
+): ClusterState {
+  const { leader } = s;
+  const next = s.with({ ...s.state, term: s.state.term + 1 });
+  const left = { atMs, timeline: s.lastOpened?.timeline ?? 1 };
+  const state: ClusterState = {
+    ...next.state,
+    generation: s.state.generation + 1,
+    members: membersAfterRestore(s, dataId),
+    rebuild: {},
+    rebuildAsked: undefined,
+    restores: [...(s.state.restores ?? []), left].slice(-RESTORES_MAX),
+    restored: from.kind === 'backup' ? { id, node: leader, words } : undefined,
+  };
+  return record(state, leader, [loneConfig(next, leader)], from.kind === 'backup' ? 'RESTORED' : 'RESTORE_UNDONE');
 }
 
 /** Records that HAProxy's write slot may be opened to the leader. This is stored before the slot is opened. */

@@ -158,6 +158,18 @@ export class Archiving {
     this.problem = null;
   }
 
+  /** Hands over all that this leader has left, once its PostgreSQL has stopped cleanly for a restore in place. */
+  async finish(signal: AbortSignal): Promise<void> {
+    this.end();
+    const shut = () => this.archive.shut();
+    signal.addEventListener('abort', shut);
+    try {
+      await this.archive.finish(this.archived);
+    } finally {
+      signal.removeEventListener('abort', shut);
+    }
+  }
+
   /** Hands over what is finished, in the background. */
   private work(tour: Tour): void {
     if (tour.busy || this.clock.nowMs() < (this.problem?.untilMs ?? Number.NEGATIVE_INFINITY)) return;

@@ -102,8 +102,10 @@ export class BackupJobs {
     const { archive } = host;
     // While the archive's position and gaps are not known, what was said last stays.
     if (facts !== null && archive !== undefined && archive.archivedTo !== null) {
-      const backups = facts.backups.map((one) => ({ ...one, usable: isUsable(one, archive) }));
-      const repository = { ...facts, backups };
+      const { left = [], ...rest } = facts;
+      const isOf = ({ label }: { label: string }) => !left.includes(label);
+      const backups = facts.backups.map((one) => ({ ...one, usable: isOf(one) && isUsable(one, archive) }));
+      const repository = { ...rest, backups };
       const text = JSON.stringify(repository);
       if (text !== this.shown?.text) this.version += 1;
       this.shown = { text, repository };

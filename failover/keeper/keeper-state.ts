@@ -39,6 +39,14 @@ export const KeeperState = z.object({
    * work.
    */
   joined: z.object({ leader: z.string(), term: z.number().int() }).nullable(),
+  /** A restore in place whose data are being made beside the present ones, or are complete; absent: none. */
+  making: z.object({ id: z.string(), done: z.boolean() }).optional(),
+  /** `from` is about to take the place of `data`, which is kept as `keep`, or removed; absent: nothing is. */
+  swapping: z.object({ from: z.string(), keep: z.string().nullable() }).optional(),
+  /** The last restore whose data took the place of this node's, and the data from before it; `kept` null: none. */
+  restored: z
+    .object({ id: z.string(), atMs: z.number(), kept: z.object({ folder: z.string(), bytes: z.number() }).nullable() })
+    .optional(),
   /** The list of monitors that a monitor sent last; absent: none has sent one. */
   monitors: z.array(MonitorAddress).optional(),
 });

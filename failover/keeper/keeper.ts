@@ -9,7 +9,7 @@
  * the monitor's ledger.
  */
 import type { FailureCode, LogCode } from '../contract/codes';
-import { messageOf } from '../contract/errors';
+import { inBackground, messageOf } from '../contract/errors';
 import type { KeeperConfig } from '../contract/inputs';
 import { parseLsn } from '../contract/lsn';
 import {
@@ -41,6 +41,7 @@ import {
 } from './ports';
 import { Pursuit } from './pursue';
 import { whyNotLead } from './pursue-lead';
+import { finishRestore } from './pursue-restore';
 import { beginCheckpoint, type NoteLevel, type Outcome, type PursuitHost } from './pursuit-host';
 import { noticeByHand } from './rejoining';
 import { Reports } from './reports';
@@ -147,6 +148,8 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
   private stumbles = 0;
   private turn = new Turn();
   private ended = false;
+  /** Data from before a restore are being removed. */
+  private removing = false;
   private looped: Promise<void> = Promise.resolve();
   private frames: Promise<void> = Promise.resolve();
 
@@ -190,6 +193,7 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
   /** Loads the stored state and finishes an interrupted swap. */
   private async load(): Promise<void> {
     await this.store.load();
+    await finishRestore({ host: this, postgres: this.postgres });
     if (this.state.swapPending) {
       await this.postgres.swapIn();
       await this.save({ swapPending: false });
@@ -214,6 +218,7 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
       this.postgres.pinged();
       this.archiving?.pinged(frame);
       this.jobs?.pinged(frame);
+      this.confirmed(frame.confirmed);
       if (frame.n % PINGS_A_STATUS === 0 && !this.repeats(frame.n)) this.reports.report(true, [pong], this.turn.calm);
       else this.link.send(pong);
       if (this.turn.calm && frame.n % PINGS_A_LOOK === 1) this.wake();
@@ -431,6 +436,40 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
   /** What the status says of the backups. */
   get backup(): Status['backup'] {
     return this.jobs?.view;
+  }
+
+  /** What the status says of restores in place. */
+  get restores(): Pick<Status, 'freeBytes' | 'restored'> {
+    const freeBytes = this.postgres.restorer?.freeBytes ?? null;
+    const { restored } = this.state;
+    return {
+      ...(freeBytes !== null && { freeBytes }),
+      ...(restored && { restored: { id: restored.id, atMs: restored.atMs, keptBytes: restored.kept?.bytes ?? null } }),
+    };
+  }
+
+  async finishArchive(signal: AbortSignal): Promise<void> {
+    if (this.archiving === null) throw new KeeperError('RESTORE_IMPOSSIBLE', 'this node has no backups');
+    await this.archiving.finish(signal);
+  }
+
+  /** A person confirmed this restore: the data from before it are removed, in the background. */
+  private confirmed(id: string | undefined): void {
+    const { restored } = this.state;
+    if (id === undefined || restored?.id !== id || restored.kept === null || this.removing) return;
+    this.removing = true;
+    const { folder } = restored.kept;
+    inBackground(
+      async () => {
+        await this.postgres.restorer?.remove(folder);
+        if (this.state.restored?.id === id) await this.save({ restored: { ...restored, kept: null } });
+        this.report();
+      },
+      (error) => this.note('warn', 'POSTGRES_WARNING', `the data from before the restore stay: ${messageOf(error)}`),
+      () => {
+        this.removing = false;
+      },
+    );
   }
 
   /** True while the keeper is connected and its order is carried out: the container is then healthy. */

@@ -15,6 +15,7 @@ import type {
   StandbyView,
   StateCopy,
 } from '../contract/messages';
+import type { RestoreSource } from '../contract/restore';
 import type { KeeperState } from './keeper-state';
 
 /** A failure, with a stable code for the status and a sentence for people. */
@@ -204,6 +205,11 @@ export interface Archive {
    * while; {@link shut} ends it.
    */
   push(flushLsn: string): Promise<boolean>;
+  /**
+   * Hands over all that a leader which has stopped cleanly has left, with the file that it wrote last: its timeline ends
+   * there. {@link shut} ends it. Throws when the repository does not take all of it.
+   */
+  finish(archived: Archived | null): Promise<void>;
   /** Ends what is under way. */
   shut(): void;
   /** What waits. */
@@ -225,6 +231,8 @@ export interface Archive {
 /** What the repository holds; whether a backup can be used follows from the archive. */
 export interface RepositoryFacts {
   backups: Omit<Backup, 'usable'>[];
+  /** Labels of those that belong to a history which a restore in place left. Absent: none. */
+  left?: readonly string[];
   leftOut: number;
   freeBytes: number | null;
 }
@@ -244,6 +252,30 @@ export interface BackupTool {
   repository(): Promise<RepositoryFacts>;
 }
 
+/** Replaces the data of this node by data of the backups, and keeps the former ones. PostgreSQL does not run meanwhile. */
+export interface Restorer {
+  /** Free in the node's volume, as last seen, bytes; null: not known. */
+  readonly freeBytes: number | null;
+  /**
+   * Makes the data in {@link RESTORED}, or prepares the kept ones where they are: brought to their target, shut down
+   * cleanly, and on a timeline of their own that is higher than `above` and all that the repository has. Throws a sentence
+   * for people when that is not possible; the present data are not touched.
+   */
+  make(source: MadeFrom, above: number, progress: (text: string) => void, signal: AbortSignal): Promise<void>;
+  /** Puts the folder `from` in the place of `data`, which is kept as `keep`, or removed. Finishes an interrupted swap. */
+  swap(from: string, keep: string | null): Promise<void>;
+  /** Size of the present data, bytes. */
+  sizeBytes(): Promise<number>;
+  /** Removes such a folder. */
+  remove(folder: string): Promise<void>;
+}
+
+/** The backups, or the folder with the data from before the last restore. */
+export type MadeFrom = Extract<RestoreSource, { kind: 'backup' }> | { kind: 'kept'; folder: string };
+
+/** Folder in which the restored data are made. */
+export const RESTORED = 'data.restored';
+
 export type ArchiveQueue = Pick<ArchiveView, 'waiting' | 'waitingBytes' | 'archivedTo' | 'timeline' | 'gaps'>;
 
 /** One PostgreSQL and its data directory. Every call has its own deadline and throws {@link KeeperError} or an Error. */
@@ -261,6 +293,8 @@ export interface Postgres {
   readonly archive?: Archive;
   /** Absent: this PostgreSQL has no backups. {@link stop} kills what it does. */
   readonly backups?: BackupTool;
+  /** Absent: this PostgreSQL has no backups. */
+  readonly restorer?: Restorer;
   observe(): Promise<View>;
 
   /** Creates a new cluster in `data.new`, complete and synced. */

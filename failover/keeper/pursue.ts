@@ -5,6 +5,7 @@ import { KeeperError } from './ports';
 import { FollowPursuit } from './pursue-follow';
 import { FreezePursuit } from './pursue-freeze';
 import { LeadPursuit } from './pursue-lead';
+import { finishRestore, forgetRestore, RestorePursuit } from './pursue-restore';
 import type { OrderPursuit, Outcome, Pass, PursuitParts } from './pursuit-host';
 import { adopt, finishSwap, type OrderTools, Rejoining } from './rejoining';
 
@@ -28,6 +29,8 @@ export class Pursuit {
     const { host } = this.parts;
     if (host.view.sql !== null) this.lives.answered();
     if (host.state.swapPending) await finishSwap(this.parts);
+    if (host.state.swapping !== undefined) await finishRestore(this.parts);
+    if (order.target.kind !== 'restore') await forgetRestore(this.parts);
     if (this.current?.order !== order) this.current = { order, pursuit: this.begin(order) };
     return this.current.pursuit.pass(pass);
   }
@@ -46,6 +49,8 @@ export class Pursuit {
         return new FollowPursuit(tools, order, target);
       case 'freeze':
         return new FreezePursuit(tools, order, target);
+      case 'restore':
+        return new RestorePursuit(tools, order, target);
       case 'stop':
         return { pass: ({ signal }) => this.stop(target.drainMs ?? 0, signal) };
     }

@@ -32,6 +32,8 @@ export interface PursuitHost {
   changed(view?: View): void;
   /** Sends the status if something changed. */
   report(): void;
+  /** Hands over the write-ahead log that this stopped leader has left. Throws when the repository does not take it. */
+  finishArchive(signal: AbortSignal): Promise<void>;
   /** Sends one line for people, which the monitor's log shows. */
   note(level: NoteLevel, code: LogCode, message: string): void;
 }

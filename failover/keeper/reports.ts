@@ -101,6 +101,7 @@ function stable(status: Status): string {
     n: 0,
     upMs: 0,
     slots: null,
+    freeBytes: null,
     archive: status.archive && { gaps: status.archive.gaps, problem: status.archive.problem },
     backup: status.backup && {
       ...{ ...status.backup, archivedMs: null, repository: null },

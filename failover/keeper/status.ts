@@ -16,6 +16,7 @@ export interface Facts extends Pick<PursuitHost, 'state' | 'view' | 'stopping'> 
   readonly postgres: Pick<Postgres, 'heartbeat'>;
   readonly archive?: Status['archive'];
   readonly backup?: Status['backup'];
+  readonly restores?: Pick<Status, 'freeBytes' | 'restored'>;
 }
 
 /** What a status says about the reports of the node. */
@@ -134,5 +135,6 @@ export function buildStatus(
     ...(slotsAreNew && slots !== undefined ? { slots } : {}),
     ...(facts.archive === undefined ? {} : { archive: facts.archive }),
     ...(facts.backup === undefined ? {} : { backup: backupOf(facts.backup, repositoryIsNew) }),
+    ...facts.restores,
   };
 }

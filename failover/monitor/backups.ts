@@ -4,13 +4,14 @@
  * after a time in which the former one has surely ended it.
  */
 import type { Answer, BackupSummary, BackupsAnswer } from '../contract/api';
-import type { BackupView, JobEnd, JobKind, JobOrder, Repository } from '../contract/backups';
+import type { BackupView, JobEnd, JobKind, JobOrder, Repository, RestoreTarget } from '../contract/backups';
 import type { Policy } from '../contract/inputs';
 import type { ArchiveView } from '../contract/messages';
-import { type BackupPlan, nextBackup, restAfter, whyOld, windowOf } from '../core/backup-schedule';
+import { type BackupPlan, nextBackup, type Run, restAfter, whyOld, windowOf } from '../core/backup-schedule';
+import { timelineAt } from '../core/facts/restores';
 import { statusOf } from '../core/facts/view';
-import type { Decision } from '../core/state/cluster';
-import type { Observation } from '../core/state/observation';
+import type { ClusterState, Decision } from '../core/state/cluster';
+import type { Observation, Request } from '../core/state/observation';
 import type { BackupCommand, Clock, Keepers, Log } from './ports';
 
 /**
@@ -20,6 +21,8 @@ import type { BackupCommand, Clock, Keepers, Log } from './ports';
 const QUIET_MS = 60_000;
 /** Interval of the decision, ms. */
 const DECIDE_MS = 1_000;
+/** Times of backups are whole seconds. */
+const SECOND_MS = 1_000;
 const KEEPER_OLD = 'the keeper of the leader does not report backups; it may be of an older release';
 
 /** The leader, and since when it is this one. */
@@ -43,6 +46,7 @@ export class Backups implements BackupCommand {
   private repository: Repository | null = null;
   private archive: ArchiveView | null = null;
   private last: JobEnd | null = null;
+  private state: ClusterState | null = null;
   private saidOld: string | null = null;
   private calm = false;
   private readonly sinceWallMs: number;
@@ -54,6 +58,8 @@ export class Backups implements BackupCommand {
     private readonly log: Log,
     private readonly newId: () => string,
     private readonly wallMs: () => number = Date.now,
+    /** A standby keeps its old data until its copy is complete (`rebuildInPlace` is off). */
+    private readonly keepsOld = true,
   ) {
     this.sinceWallMs = wallMs();
   }
@@ -61,12 +67,14 @@ export class Backups implements BackupCommand {
   /** Called after each decision that was carried out. */
   cycle({ state, actions }: Decision, observation: Observation): void {
     if (this.plan === null) return;
+    this.state = state;
     const nowMs = this.clock.nowMs();
     const archivist = actions.find((action) => action.kind === 'archive');
     this.follow(archivist ?? null, nowMs);
     if (archivist === undefined) return;
     const status = statusOf(observation, archivist.node);
     this.see(status?.backup ?? null, status?.archive ?? null, nowMs);
+    this.repository = status?.backup?.repository ?? observation.nodes[archivist.node]?.repository ?? this.repository;
     this.calm = state.activity.kind === 'serving' && status?.archive?.open === true;
     if (this.calm && nowMs >= this.decideAtMs) {
       this.decideAtMs = nowMs + DECIDE_MS;
@@ -93,7 +101,6 @@ export class Backups implements BackupCommand {
   private see(view: BackupView | null, archive: ArchiveView | null, nowMs: number): void {
     this.view = view;
     this.archive = archive ?? this.archive;
-    this.repository = view?.repository ?? this.repository;
     // A job that an earlier start of this monitor asked for.
     if (view?.job != null && this.job === null) this.job = { id: view.job.id, kind: view.job.kind };
     const last = view?.last ?? null;
@@ -121,8 +128,15 @@ export class Backups implements BackupCommand {
     this.sayOld(plan, repository, wallMs);
     const isQuiet = nowMs - leader.sinceMs >= QUIET_MS && nowMs >= this.restUntilMs;
     if (this.job !== null || !isQuiet) return;
-    const { kind, atMs } = nextBackup(repository.backups, plan, wallMs);
+    const { kind, atMs } = this.next(repository, plan, wallMs);
     if (atMs <= wallMs) this.job = { id: this.newId(), kind };
+  }
+
+  /** After a restore in place a full backup is due at once: what was made before belongs to another history. */
+  private next({ backups }: Repository, plan: BackupPlan, wallMs: number): Run {
+    const left = this.state?.restores?.at(-1);
+    const since = left === undefined ? backups : backups.filter(({ startMs }) => startMs > left.atMs);
+    return nextBackup(since, plan, wallMs);
   }
 
   private sayOld(plan: BackupPlan, { backups }: Repository, wallMs: number): void {
@@ -151,6 +165,45 @@ export class Backups implements BackupCommand {
     return { ...this.answer(true, message), job: this.job.id };
   }
 
+  /**
+   * What a restore in place to this target needs, or why the backups cannot give it. The core decides about the rest; the
+   * keeper finds out what only the repository itself can say.
+   */
+  restore(target: RestoreTarget): Extract<Request, { kind: 'restore' }> | { refusal: string } {
+    const { plan, repository, state } = this;
+    if (plan === null) return { refusal: 'backups are off in this stack (backup: false)' };
+    if (state === null || repository === null) return { refusal: 'the leader has not reported its backups yet' };
+    const backup = this.wanted(target, repository);
+    if (typeof backup === 'string') return { refusal: backup };
+    const timeline = timelineAt(state, target, backup.stopMs);
+    if (timeline === null) return { refusal: 'the cluster has no leader yet' };
+    return { kind: 'restore', target, timeline, sizeBytes: backup.sizeBytes, keepsOld: this.keepsOld };
+  }
+
+  /** The newest backup from which the target can be reached; a sentence: there is none. */
+  private wanted(target: RestoreTarget, { backups }: Repository): Repository['backups'][number] | string {
+    const [first] = backups;
+    if (first === undefined) return 'there is no backup yet; make one with backup now';
+    if (target.kind === 'latest')
+      return backups.findLast(({ usable }) => usable) ?? 'no backup can be restored to the end';
+    if (target.kind === 'backup') {
+      const labels = backups.map(({ label }) => label).join(', ');
+      return (
+        backups.find(({ label }) => label === target.label) ?? `there is no backup ${target.label}; there are ${labels}`
+      );
+    }
+    const { atMs } = target;
+    if (atMs > this.wallMs()) return `${iso(atMs)} lies in the future`;
+    const earliestMs = first.stopMs + SECOND_MS;
+    const found = backups.findLast(({ stopMs }) => stopMs + SECOND_MS <= atMs);
+    return found ?? `${iso(atMs)} is before the first backup; the first moment there is, is ${iso(earliestMs)}`;
+  }
+
+  /** Refuses a request of a person. */
+  refuse(message: string): Answer {
+    return this.answer(false, message);
+  }
+
   private answer(done: boolean, message: string): Answer {
     const { node = null, term = 0 } = this.leader ?? {};
     return { done, message, leader: node, term, tookMs: 0 };
@@ -170,7 +223,7 @@ export class Backups implements BackupCommand {
     if (plan === null) return null;
     const wallMs = this.wallMs();
     const backups = repository?.backups ?? [];
-    const next = repository === null ? null : nextBackup(backups, plan, wallMs);
+    const next = repository === null ? null : this.next(repository, plan, wallMs);
     const window = windowOf(backups, view?.archivedMs ?? null);
     const gaps = archive?.gaps ?? [];
     const newest = (wanted: (type: string) => boolean) => {

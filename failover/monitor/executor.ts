@@ -16,7 +16,7 @@ export class Executor {
   private closing = false;
 
   constructor(
-    private readonly keepers: Pick<Keepers, 'order' | 'probe' | 'archive'>,
+    private readonly keepers: Pick<Keepers, 'order' | 'probe' | 'archive' | 'removeKept'>,
     private readonly router: Pick<Router, 'write' | 'read' | 'closed'>,
     private readonly opening: Pick<Opening, 'want'>,
     private readonly pooler: Pick<PoolerPause, 'holdsBack'>,
@@ -35,6 +35,7 @@ export class Executor {
     const addressesOf = (names: readonly string[]) => names.map(addressOf).filter((address) => address !== null);
     if (!this.revoked) this.opening.want(actions.find((action) => action.kind === 'certify') ?? null);
     if (!this.revoked) this.keepers.archive(actions.find((action) => action.kind === 'archive') ?? null);
+    if (!this.revoked) this.keepers.removeKept(actions.find((action) => action.kind === 'confirm')?.id);
     const waits = this.revoked ? false : this.pooler.holdsBack(state);
     for (const action of actions) {
       if (this.revoked) return;
@@ -57,6 +58,7 @@ export class Executor {
           break;
         case 'certify':
         case 'archive':
+        case 'confirm':
           break;
       }
     }

@@ -47,7 +47,15 @@ function partsOf(loop: Loop, state: ClusterState, ports: MonitorPorts, connect: 
     ),
     reporter: new Reporter(log),
     requests: new Requests(clock, policy, loop, ports.newId ?? randomUUID),
-    backups: new Backups(planOf(policy), keepers, clock, log, ports.newId ?? randomUUID, ports.wallMs),
+    backups: new Backups(
+      planOf(policy),
+      keepers,
+      clock,
+      log,
+      ports.newId ?? randomUUID,
+      ports.wallMs,
+      ports.settings.rebuildInPlace !== true,
+    ),
   };
 }
 

@@ -90,6 +90,8 @@ function needOf({ activity }: ClusterState): Need {
       return activity.cutOff === true ? 'keep' : 'begin';
     case 'restart':
       return 'begin';
+    case 'restore':
+      return activity.stage === 'stop' ? 'begin' : 'keep';
     case 'elect':
     case 'promote':
       return 'keep';

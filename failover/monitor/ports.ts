@@ -4,7 +4,7 @@
  */
 
 import type { Answer, BackupSummary, BackupsAnswer, Failover } from '../contract/api';
-import type { JobKind, JobOrder } from '../contract/backups';
+import type { JobKind, JobOrder, RestoreTarget } from '../contract/backups';
 import type { Leaf } from '../contract/certificates';
 import type { LogCode } from '../contract/codes';
 import type { Level } from '../contract/log-line';
@@ -38,6 +38,8 @@ export interface Keepers {
   archive(by: { node: string; term: number } | null): void;
   /** Sets the job for the backups that the pings to the node that may archive ask for; null: none. */
   backup(order: JobOrder | null): void;
+  /** Sets the restore of which every node's pings say that the data from before it are to be removed; undefined: none. */
+  removeKept(id: string | undefined): void;
   /** Starts one quick connect to the node's PostgreSQL, unless one is under way. */
   probe(node: string): void;
   /** Removes a node from the stack: its keeper is refused, and the other keepers get the new list of nodes. */
@@ -247,6 +249,10 @@ export interface Commands {
 export interface BackupCommand {
   /** Begins a job for the backups, or with `dryRun` says what it would do. */
   backup(kind: JobKind, dryRun: boolean): Answer;
+  /** What a restore in place to this target needs, or why the backups cannot give it. */
+  restore(target: RestoreTarget): Extract<Request, { kind: 'restore' }> | { refusal: string };
+  /** The answer to a person whose request is refused. */
+  refuse(message: string): Answer;
   /** What people are shown; null: there are no backups in this stack. */
   summary(): BackupSummary | null;
   /** The same with all backups. */

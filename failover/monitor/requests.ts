@@ -90,6 +90,12 @@ export class Requests implements Commands {
     if (pending === null) return;
     const { request } = decision.state;
     if (request?.id === pending.id) pending.begun = true;
+    // A restore takes long: the person is told that it has begun, and the status shows how it goes on.
+    const isRestore = pending.request.kind === 'restore' || pending.request.kind === 'undo';
+    if ((isRestore && pending.begun) || (pending.request.kind === 'confirm' && decision.rule === 'restore-confirmed')) {
+      this.finish('pending', true, decision.reason);
+      return;
+    }
     if (nowMs - pending.askedAtMs > ANSWER_LIMIT_MS) {
       this.finish('pending', false, `it is still under way: ${decision.reason}`);
       return;

@@ -8,6 +8,7 @@ import { PAUSE, type Question, RESUME, rebuild, switchover } from './commands';
 import { ago, bytes, clock, milliseconds, span } from './format';
 import type { Seen } from './live';
 import { part } from './part';
+import { restoreLines } from './restore';
 
 const FAILOVERS_SHOWN = 50;
 /** A reader's transaction is shown when it is older than this, s. */
@@ -38,7 +39,9 @@ export function pageOf(seen: Seen, ask: Ask): JSXNode[] {
       h('p', { id: 'held', class: 'panel', role: 'status', hidden: held.length === 0 }, held.join(' ')),
       answer(seen, ask),
       section('nodes', 'Nodes', nodes(cluster, ask)),
-      ...(cluster?.backup === undefined ? [] : [section('backups', 'Backups', ...backupsOf(cluster.backup))]),
+      ...(cluster?.backup === undefined
+        ? []
+        : [section('backups', 'Backups', ...backupsOf(cluster.backup), ...restoreLines(cluster.restore))]),
       chartsOf(samples),
       failoversOf(failovers),
       eventsOf(events),

@@ -37,6 +37,7 @@ export function act(world: World, name: Name): World | null {
     case 'wait':
       return node.byHand && node.role === 'primary' ? shutDown(world, name) : null;
     case 'bootstrap':
+    case 'restore':
       return null;
   }
 }

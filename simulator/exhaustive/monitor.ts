@@ -154,6 +154,7 @@ function isDone(world: World, name: Name, early: boolean): boolean {
     case 'wait':
       return target.unready !== true;
     case 'bootstrap':
+    case 'restore':
       return true;
   }
 }

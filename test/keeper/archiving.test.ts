@@ -55,6 +55,10 @@ function rig() {
       state.after();
       return true;
     },
+    finish: async (archived) => {
+      did.push(`finish ${archived && `${archived.lsn} of ${archived.timeline}`}`);
+      may();
+    },
     shut: () => {
       did.push('shut');
       state.hangs?.();

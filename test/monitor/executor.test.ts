@@ -33,6 +33,7 @@ function rig(waits = false) {
       order: (node) => did.push(`order ${node}`),
       probe: (node) => did.push(`probe ${node}`),
       archive: (by) => by !== null && did.push(`archive ${by.node}`),
+      removeKept: (id) => id !== undefined && did.push(`remove what ${id} kept`),
     },
     {
       write: () => did.push('write'),

@@ -247,7 +247,9 @@ describe('the HTTP side', () => {
     };
     expect(document.openapi).toBe('3.1.0');
     const paths =
-      'cluster events failovers history backups stream switchover promote pause resume rebuild backup'.split(' ');
+      'cluster events failovers history backups stream switchover promote pause resume rebuild backup restore restore-undo restore-confirm'.split(
+        ' ',
+      );
     expect(Object.keys(document.paths).sort()).toEqual(paths.map((p) => `/api/v1/${p}`).sort());
     const schema = document.paths['/api/v1/pause']?.post?.requestBody?.content['application/json']?.schema;
     expect(schema).toMatchObject({ required: ['reason'], additionalProperties: false });
@@ -559,6 +561,8 @@ describe('commands over HTTP', () => {
         jobs.push(`${kind} ${dryRun}`);
         return { done: kind !== 'verify', message: kind, leader: 'a', term: 2, tookMs: 0, job: 'id' };
       },
+      restore: () => ({ refusal: 'no' }),
+      refuse: (message: string) => ({ done: false, message, leader: 'p', term: 1, tookMs: 0 }),
       summary: () => null,
       list: () => null,
     });

@@ -70,6 +70,7 @@ describe('the loop', () => {
         keepers: {
           ping: () => true,
           archive: () => undefined,
+          removeKept: () => undefined,
           backup: () => undefined,
           views: () => views,
           order: (node) => did.push(`order ${node}`),

@@ -13,6 +13,7 @@ import { isTakenForBroken, leaveFirst, oneCopyAtATime } from '../../failover/cor
 import { holdOf } from '../../failover/core/facts/hold';
 import { addEntry, hasStrangeHistory, LEDGER_MAX, rejoinMethod } from '../../failover/core/facts/ledger';
 import { isReportReplica, mayReplayLate } from '../../failover/core/facts/reports';
+import { highestTimeline } from '../../failover/core/facts/restores';
 import { isProven, withConfig } from '../../failover/core/facts/sync-set';
 import { isMember } from '../../failover/core/facts/view';
 import { mayReturn } from '../../failover/core/facts/watch';
@@ -20,6 +21,7 @@ import { RULES } from '../../failover/core/rules';
 import type { ClusterState, LedgerEntry, Policy, SyncConfig } from '../../failover/core/state/cluster';
 import type { NodeView } from '../../failover/core/state/observation';
 import { Archiving } from '../../failover/keeper/archiving';
+import { membersAfterRestore } from '../../failover/core/transitions';
 import { keepSlots } from '../../failover/keeper/leadership';
 import type { View } from '../../failover/keeper/ports';
 import { KeeperError } from '../../failover/keeper/ports';
@@ -525,6 +527,18 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
             return (this.history.at(-1)?.begin ?? 0n) & ~1023n;
           },
       ),
+  },
+  'restore, members': {
+    what: 'after a restore in place the other nodes still count as members, although they have the history that was left',
+    run: { policy: { backup: true }, faults: ['restoreInPlace'], seeds: 10 },
+    shows: /./,
+    apply: () => takeOut(membersAfterRestore, (own) => (s, dataId) => ({ ...s.state.members, ...own(s, dataId) })),
+  },
+  'restore, timeline': {
+    what: 'a restore in place takes the next number after its own history’s, which another history may have',
+    run: { policy: { backup: true }, faults: ['restoreInPlace'], seeds: 20 },
+    shows: /^(TWO ARCHIVES|NOT ARCHIVED|DIFFERENT)/,
+    apply: () => takeOut(highestTimeline, () => () => 0),
   },
   S27: {
     what: 'a leader whose keeper answers is well, also when its PostgreSQL commits nothing',

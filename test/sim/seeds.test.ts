@@ -41,6 +41,17 @@ it(`a leader knows what the former one let go, also when that one's volume is lo
   expect(found).toEqual([]);
 });
 
+const RESTORE_SEEDS = 20;
+
+it(`restores in place and their way back leave one history, whatever dies meanwhile, in ${RESTORE_SEEDS} seeds`, async () => {
+  const found: string[] = [];
+  for (let seed = 1; seed <= RESTORE_SEEDS; seed++) {
+    const { violations } = await simulate({ seed, policy: { backup: true }, faults: ['restoreInPlace'] });
+    if (violations.length > 0) found.push(`seed ${seed}: ${violations[0]}`);
+  }
+  expect(found).toEqual([]);
+});
+
 /** Seeds in which the machine is only slow, each time for less than `hangTimeout` (S28). */
 const SLOW_SEEDS = 50;
 const FROZEN_SEEDS = 20;

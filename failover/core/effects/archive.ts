@@ -6,6 +6,12 @@ import { seam } from '../../contract/seam';
 import type { Situation } from '../facts/situation';
 import { type Action, serves } from '../state/cluster';
 
+/** Data from before a restore that are to be removed, as a person confirmed. */
+export function confirmActions({ state }: Situation): Action[] {
+  const { restored } = state;
+  return restored?.confirmed === true && !state.adopting ? [{ kind: 'confirm', id: restored.id }] : [];
+}
+
 export const archiveActions = seam((s: Situation): Action[] => {
   const { state, policy, lastEntry } = s;
   if (policy.backup !== true || state.adopting || !serves(state)) return [];

@@ -11,7 +11,7 @@ import { mayReplayLate } from '../facts/reports';
 import type { Situation } from '../facts/situation';
 import { mustBeCopied } from '../facts/sync-set';
 import { isPrimary } from '../facts/view';
-import type { ClusterState, GivenOrder, LedgerEntry, Status, Target } from '../state/cluster';
+import type { Activity, ClusterState, GivenOrder, LedgerEntry, Status, Target } from '../state/cluster';
 import { planOf, standbyWorkOf } from '../state/cluster';
 
 /** Sets `state.orders` to what every node has to be. Returns the same object when nothing changes. */
@@ -83,6 +83,8 @@ function targetOf(s: Situation, node: string): Target | null {
       return { kind: 'stop', drainMs: activity.planned === true ? DRAIN_MS : LEAVE_MS };
     case 'restart':
       return node === s.state.leader ? { kind: 'stop', drainMs: DRAIN_MS } : null;
+    case 'restore':
+      return restoreTarget(s, node, activity);
     case 'serving':
     case 'preparing':
     case 'promote':
@@ -100,6 +102,14 @@ export function adoptionTarget(s: Situation, node: string): Target | null {
   const postgres = s.status(node)?.postgres.state;
   const isIdle = postgres === 'absent' || postgres === 'stopped';
   return isIdle ? { kind: 'wait', reason: 'every declared node is asked first' } : null;
+}
+
+/** In a restore the other nodes stop when the leader has stopped: its clean shutdown waits until they have all. */
+function restoreTarget(s: Situation, node: string, activity: Extract<Activity, { kind: 'restore' }>): Target | null {
+  const { stage, restore, above } = activity;
+  if (node !== s.state.leader) return stage === 'stop' || s.status(node) === null ? null : { kind: 'stop' };
+  if (stage === 'stop') return { kind: 'stop', drainMs: DRAIN_MS };
+  return { kind: 'restore', step: stage, id: restore.id, from: restore.from, above };
 }
 
 /** A former leader that was removed from the config: it stops if it is a primary, and otherwise waits. */

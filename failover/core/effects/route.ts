@@ -29,6 +29,9 @@ function writeRoute(s: Situation): WriteRoute | null {
     case 'bootstrap':
     case 'elect':
       return { kind: 'closed', keep: null };
+    case 'restore':
+      if (s.state.activity.stage !== 'stop' || address === null) return { kind: 'closed', keep: null };
+      return { kind: 'held', node, address };
     case 'promote':
       return { kind: 'closed', keep: node };
     case 'handover':

@@ -4,7 +4,7 @@
  */
 
 import { lsnDistance } from '../../contract/lsn';
-import { planOf, serves } from '../state/cluster';
+import { planOf, restoreOf, serves } from '../state/cluster';
 import { isAsynchronous, pick } from './candidates';
 import { isCertified, isUnreached } from './haproxy';
 import { leaderHealth } from './health';
@@ -72,6 +72,7 @@ export function candidateTrouble(s: Situation, node: string): string | null {
 /** Why the cluster cannot hand over at all now; null when it can. */
 export function clusterTrouble(s: Situation): string | null {
   if (s.state.adopting || s.state.leader === null) return 'the cluster has no leader yet';
+  if (restoreOf(s.state) !== null) return 'a restore in place is under way';
   if (!serves(s.state)) return 'the lead is changing already';
   const plan = planOf(s.state);
   if (plan?.kind === 'switchover') return `a switchover to ${plan.to} is under way`;

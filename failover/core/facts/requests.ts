@@ -2,15 +2,26 @@
  * Follows a person's request from beginning to end. The state remembers it, so that a restarted monitor knows how it
  * ended.
  */
-import { type ClusterState, isChanging, type StoredRequest, standbyWorkOf, switchoverOf } from '../state/cluster';
+import {
+  type ClusterState,
+  isChanging,
+  restoreOf,
+  type StoredRequest,
+  standbyWorkOf,
+  switchoverOf,
+} from '../state/cluster';
 import type { Situation } from './situation';
 
 /** What the state remembers of the request that begins now. */
 export function begunRequest(s: Situation): { request?: StoredRequest } {
   const { request } = s.observation;
-  if (request?.id === undefined || request.kind === 'pause' || request.kind === 'resume') return {};
-  const node = request.kind === 'rebuild' ? request.node : (request.to ?? undefined);
+  if (request?.id === undefined) return {};
+  if (request.kind === 'pause' || request.kind === 'resume' || request.kind === 'confirm') return {};
   const { leader, term } = s.state;
+  if (request.kind === 'restore' || request.kind === 'undo') {
+    return { request: { id: request.id, kind: request.kind, from: leader, term } };
+  }
+  const node = request.kind === 'rebuild' ? request.node : (request.to ?? undefined);
   return { request: { id: request.id, kind: request.kind, node, from: leader, term } };
 }
 
@@ -26,11 +37,16 @@ export function endOfRequest(s: Situation, reason: string): End | null {
   const { request, term } = s.state;
   if (request === undefined || request.ended !== undefined) return null;
   if (request.kind === 'rebuild') return endOfRebuild(s.state, request, reason);
-  if (switchoverOf(s.state) !== null || isChanging(s.state)) return null;
+  if (switchoverOf(s.state) !== null || restoreOf(s.state) !== null || isChanging(s.state)) return null;
   const { leader } = s;
   const address = s.address(leader);
   if (address === null || s.observation.haproxy.slot !== address) return null;
   const failed = (message: string) => ({ done: false, message: request.aborted ?? message });
+  if (request.kind === 'restore' || request.kind === 'undo') {
+    if (request.aborted !== undefined || leader !== request.from) return failed(`${leader} leads now instead`);
+    const what = request.kind === 'undo' ? 'the data from before the restore' : 'the restored data';
+    return { done: true, message: `${leader} leads with ${what}; the other nodes are copied anew` };
+  }
   if (term === request.term || (request.node === undefined && leader === request.from)) {
     return failed(`${leader} goes on leading`);
   }

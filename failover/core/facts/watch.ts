@@ -82,12 +82,13 @@ function acknowledgedOf(s: Situation): Watch['acknowledged'] {
 
 function stepOf(state: ClusterState): string {
   const { activity, leader, term } = state;
+  if (activity.kind === 'restore') return `restore ${activity.stage} ${term}`;
   if (activity.kind === 'empty') return '';
   if (activity.kind !== 'serving' && activity.kind !== 'preparing') return `${activity.kind} ${term}`;
   const { standby } = activity;
   const plan = planOf(state);
   if (standby?.kind === 'restart') return `${standby.stage} of ${standby.node}`;
-  if (plan?.kind === 'restart') return `${plan.stage} of ${leader}`;
+  if (plan?.kind === 'restart' || plan?.kind === 'restore') return `${plan.stage} of ${leader}`;
   if (standby?.kind === 'rebuild') return `rebuild of ${standby.node}`;
   return plan === null ? '' : `${plan.stage} ${plan.to}`;
 }

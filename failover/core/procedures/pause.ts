@@ -3,7 +3,7 @@
 import { untilOf } from '../facts/hold';
 import type { Situation } from '../facts/situation';
 import type { Plan } from '../rule';
-import type { ClusterState } from '../state/cluster';
+import { type ClusterState, restoreOf } from '../state/cluster';
 import { change } from '../transitions';
 
 export function pauseBegun(s: Situation): Plan | null {
@@ -22,6 +22,7 @@ export function pauseEnded(s: Situation): Plan | null {
 
 /** Why a pause is refused now; null when it may begin. */
 export function pauseRefusal(state: ClusterState): string | null {
+  if (restoreOf(state) !== null) return 'a restore in place is under way; ask again when it has ended';
   return state.adopting ? 'the newest state of the cluster is still searched for; ask again later' : null;
 }
 

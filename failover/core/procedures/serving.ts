@@ -9,6 +9,7 @@ import { holdOf, mayTakeOverAsked } from '../facts/hold';
 import { acceptLossRemedy } from '../facts/loss';
 import { switchoverTarget } from '../facts/readiness';
 import { begunRequest } from '../facts/requests';
+import { keptReason } from '../facts/restores';
 import type { Situation } from '../facts/situation';
 import { isProven, wantedConfig, withConfig } from '../facts/sync-set';
 import { list } from '../facts/view';
@@ -172,6 +173,8 @@ export function steady(s: Situation): Plan {
     parts.push(`${s.names[0]} gets the lead back when no transaction is older than a second`);
   const settings = settingsReason(s);
   if (settings !== null) parts.push(settings);
+  const kept = keptReason(s);
+  if (kept !== null) parts.push(kept);
   if (rejoining.length > 0) parts.push(`${list(rejoining)} is getting ready`);
   if (off.length > 0) parts.push(`${list(off)} is off`);
   return { reason: parts.join('; ') };

@@ -6,9 +6,14 @@ import { z } from 'zod';
 import { Cause, type RuleCode } from '../../contract/codes';
 import type { Policy } from '../../contract/inputs';
 import { Lsn, type NodeSettings, type OrderId, type Status, SyncConfig, Target } from '../../contract/messages';
+import { RestoreSource } from '../../contract/restore';
 
 export type { OrderId, Policy, Status, SyncConfig, Target };
 export type DeclaredNode = NodeSettings['nodes'][number];
+
+/** A restore in place that a person asked for; `words`: its target, for people. */
+const Restore = z.object({ id: z.string(), from: RestoreSource, words: z.string() });
+export type Restore = z.infer<typeof Restore>;
 
 /** A planned stop of the leader that is prepared while the leader still serves. */
 const LeaderPlan = z.discriminatedUnion('kind', [
@@ -24,6 +29,8 @@ const LeaderPlan = z.discriminatedUnion('kind', [
   }),
   /** The leader will restart for its settings, after the same two stages. */
   z.object({ kind: z.literal('restart'), stage: z.enum(['prepare', 'hold']) }),
+  /** The leader's data will be replaced, after the same two stages. */
+  z.object({ kind: z.literal('restore'), stage: z.enum(['prepare', 'hold']), restore: Restore }),
 ]);
 export type LeaderPlan = z.infer<typeof LeaderPlan>;
 export type Switchover = Extract<LeaderPlan, { kind: 'switchover' }>;
@@ -66,6 +73,17 @@ const Activity = z.discriminatedUnion('kind', [
   }),
   /** The leader shuts down cleanly and leads again, in the next term, with settings that need a restart (S23). */
   z.object({ kind: z.literal('restart') }),
+  /**
+   * A restore in place. `stop`: the leader shuts down cleanly. `make`: the other nodes are stopped, and the leader's
+   * keeper makes the data beside the present ones. `swap`: they take the place of the present ones. Then the leader is
+   * promoted in a new generation. `above`: highest timeline that any node may know.
+   */
+  z.object({
+    kind: z.literal('restore'),
+    stage: z.enum(['stop', 'make', 'swap']),
+    restore: Restore,
+    above: z.number().int().min(0),
+  }),
 ]);
 export type Activity = z.infer<typeof Activity>;
 
@@ -120,7 +138,7 @@ export type GivenOrder = z.infer<typeof GivenOrder>;
 /** A person's request that the monitor has begun to carry out. `ended` is absent while it is under way. */
 const StoredRequest = z.object({
   id: z.string(),
-  kind: z.enum(['switchover', 'promote', 'rebuild']),
+  kind: z.enum(['switchover', 'promote', 'rebuild', 'restore', 'undo']),
   /** The node that the person named; absent when any node will do. */
   node: z.string().optional(),
   /** Leader and term at the beginning of the request. */
@@ -183,6 +201,14 @@ export const ClusterState = z.object({
   request: StoredRequest.optional(),
   /** Work that takes hours and goes on beside any activity, for example a backup. */
   jobs: z.array(z.object({ id: z.string(), kind: z.string(), node: z.string(), sinceWallMs: z.number() })).optional(),
+  /** Each restore in place: when, and the timeline whose history it left, the newest ones. Absent: there was none. */
+  restores: z.array(z.object({ atMs: z.number().int(), timeline: z.number().int() })).optional(),
+  /**
+   * The last restore in place, while the data from before it are kept on `node`. `confirmed`: they are being removed.
+   */
+  restored: z
+    .object({ id: z.string(), node: z.string(), words: z.string(), confirmed: z.boolean().optional() })
+    .optional(),
   orders: z.record(z.string(), GivenOrder),
 });
 export type ClusterState = z.infer<typeof ClusterState>;
@@ -206,6 +232,12 @@ export function planOf({ activity }: ClusterState): LeaderPlan | null {
 export function switchoverOf(state: ClusterState): Switchover | null {
   const plan = planOf(state);
   return plan?.kind === 'switchover' ? plan : null;
+}
+
+/** The restore in place that is under way, until the leader is promoted with its data; null when there is none. */
+export function restoreOf({ activity }: ClusterState): Restore | null {
+  if (activity.kind === 'restore') return activity.restore;
+  return activity.kind === 'preparing' && activity.plan.kind === 'restore' ? activity.plan.restore : null;
 }
 
 /** The work on a standby that is under way; null when there is none. */
@@ -233,7 +265,9 @@ export type Action =
   /** Make the opening checks on this node for this term. */
   | { kind: 'certify'; node: string; term: number }
   /** This node alone may archive, for as long as each cycle lists it. */
-  | { kind: 'archive'; node: string; term: number };
+  | { kind: 'archive'; node: string; term: number }
+  /** The data from before this restore are to be removed, on whatever node has them. */
+  | { kind: 'confirm'; id: string };
 
 /** `WARN`: a person should see it. */
 export type Level = 'INFO' | 'WARN';

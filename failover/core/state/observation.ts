@@ -1,4 +1,5 @@
 /** What the monitor sees at one moment. Only data, no functions. */
+import type { Repository, RestoreTarget } from '../../contract/backups';
 import type { SlotView, StateCopy, Status } from '../../contract/messages';
 import type { DeclaredNode, Pause } from './cluster';
 
@@ -29,6 +30,8 @@ export interface NodeView {
   recall: StateCopy | null | undefined;
   /** Replication slots on this node, as last reported over this connection; absent before that. For people only. */
   slots?: SlotView[];
+  /** What the backups' repository holds, as last reported over this connection; absent before that. */
+  repository?: Repository;
 }
 
 /** What the monitor sees of HAProxy. */
@@ -72,6 +75,14 @@ export type Request = {
   | { kind: 'resume'; by: 'person' | 'expired' }
   /** Replace this standby's data by a new copy of the leader's. */
   | { kind: 'rebuild'; node: string }
+  /**
+   * Replace the leader's data by data of the backups. `sizeBytes`: their size. `keepsOld`: a standby keeps its old data
+   * until its copy is complete.
+   */
+  | { kind: 'restore'; target: RestoreTarget; timeline: number; sizeBytes: number; keepsOld: boolean }
+  /** Bring the data from before the last restore back, or remove them. */
+  | { kind: 'undo' }
+  | { kind: 'confirm' }
 );
 
 /** What the monitor remembers of the past in memory only; see watch.ts. Times are monotonic ms. */

@@ -30,6 +30,8 @@ const PUSH_LIMIT_MS = 60_000;
 const NICE = 10;
 /** File with what is in no backup. */
 const GAPS = 'archive-gaps.json';
+/** Size of the record of a shutdown's checkpoint, rounded up (pg_control.h, CheckPoint). */
+const CHECKPOINT_BYTES = 128n;
 
 /** Name of the repository's stanza: one for each database cluster, so that no other data ever meets in it. */
 export function stanzaOf(systemId: string): string {
@@ -79,6 +81,11 @@ function jsonOf(text: string): unknown {
   } catch {
     return null;
   }
+}
+
+/** End of the file that has the byte before this position. */
+function endOfSegment(position: bigint, segmentBytes: bigint): bigint {
+  return ((position + segmentBytes - 1n) / segmentBytes) * segmentBytes;
 }
 
 /** What one leadership has to hand over. */
@@ -132,7 +139,11 @@ export class NodeArchive implements Archive {
     this.underWay?.abort();
   }
 
-  async prepare(timeline: number, archived: Archived | null): Promise<void> {
+  prepare(timeline: number, archived: Archived | null): Promise<void> {
+    return this.begun(timeline, archived, []);
+  }
+
+  private async begun(timeline: number, archived: Archived | null, options: readonly string[]): Promise<void> {
     const { place, folder } = this;
     this.tour = null;
     const { systemId, segmentBytes } = await readControlFile(place.data);
@@ -141,7 +152,7 @@ export class NodeArchive implements Archive {
     await mkdir(folder, { recursive: true, mode: 0o700 });
     await writeWhole(folder, CONFIG, renderPgbackrestConf(place, stanza), 0o600, false);
     // Does nothing when it is there already.
-    await this.pgbackrest(stanza, ['stanza-create'], STANZA_LIMIT_MS);
+    await this.pgbackrest(stanza, [...options, 'stanza-create'], STANZA_LIMIT_MS);
     // What belongs to the position: files that this node alone knows as lost are to be handed over again.
     await this.changeGaps((own) => archived?.gaps ?? own);
     const kept = await readdir(this.wal);
@@ -192,6 +203,20 @@ export class NodeArchive implements Archive {
       await this.leaveOut(tour, queue.nextKept(await readdir(this.wal), parseLsn(flushLsn)));
     }
     return true;
+  }
+
+  async finish(archived: Archived | null): Promise<void> {
+    const { control, segmentBytes } = await readControlFile(this.place.data);
+    if (control.checkpointLsn === null) throw new Error('PostgreSQL was not shut down cleanly as a leader');
+    this.closed = false;
+    try {
+      // pgBackRest would ask PostgreSQL, which does not run.
+      await this.begun(control.timeline, archived, ['--no-online']);
+      const end = endOfSegment(parseLsn(control.checkpointLsn) + CHECKPOINT_BYTES, BigInt(segmentBytes));
+      while (await this.push(printLsn(end)));
+    } finally {
+      this.close();
+    }
   }
 
   private hand({ stanza }: Tour, name: string): Promise<void> {

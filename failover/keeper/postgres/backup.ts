@@ -2,7 +2,7 @@
  * Runs pgBackRest for backups of this node (pgBackRest manual: commands backup, info, verify). It has a config file of its
  * own, in memory, from the same function as the archive's.
  */
-import { mkdir } from 'node:fs/promises';
+import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
@@ -12,13 +12,16 @@ import { writeWhole } from '../../disk/durable';
 import { type BackupTool, KeeperError, type RepositoryFacts } from '../ports';
 import { renderPgbackrestConf, stanzaOf } from './archive';
 import { settleTimeline } from './backup-start';
-import { readControlFile } from './look';
+import { readControlFile, readHistory } from './look';
 import type { OwnSessions } from './own-sessions';
 import type { Place } from './place';
 import { run } from './processes';
+import { holdsBackup } from './restore-timeline';
 import { freeBytes } from './room';
+import type { Stretch } from './timelines';
 
 const CONFIG = 'backup.conf';
+const HISTORY = /^([0-9A-F]{8})\.history$/;
 /** Limit for reading the list of backups, ms. */
 const INFO_LIMIT_MS = 60_000;
 /** Interval between two looks at the progress of a backup, ms. */
@@ -71,7 +74,10 @@ const Info = z.array(
 type Info = z.infer<typeof Info>;
 
 /** Reads the output of `pgbackrest info --output=json`. @throws KeeperError when it does not fit. */
-export function readInfo(text: string): { facts: Omit<RepositoryFacts, 'freeBytes'>; progress: number | null } {
+export function readInfo(text: string): {
+  facts: Omit<RepositoryFacts, 'freeBytes' | 'left'>;
+  progress: number | null;
+} {
   const parsed = Info.safeParse(jsonOf(text));
   if (!parsed.success) throw new KeeperError('TOOL_FAILED', `pgbackrest info: ${z.prettifyError(parsed.error)}`);
   const [stanza] = parsed.data;
@@ -171,7 +177,18 @@ export class NodeBackup implements BackupTool {
 
   async repository(): Promise<RepositoryFacts> {
     const { facts } = await this.info();
-    return { ...facts, freeBytes: await freeBytes(this.repositoryFolder).catch(() => null) };
+    const history = await this.history().catch(() => null);
+    const isLeft = (one: (typeof facts.backups)[number]) => history !== null && !holdsBackup({ history }, one);
+    const left = facts.backups.filter(isLeft).map(({ label }) => label);
+    return { ...facts, left, freeBytes: await freeBytes(this.repositoryFolder).catch(() => null) };
+  }
+
+  /** The history of this leader. Its control file may still show an older timeline. */
+  private async history(): Promise<readonly Stretch[]> {
+    const { data } = this.place;
+    const names = await readdir(join(data, 'pg_wal'));
+    const newest = names.flatMap((name) => HISTORY.exec(name)?.[1] ?? []).map((hex) => Number.parseInt(hex, 16));
+    return readHistory(data, Math.max(1, ...newest));
   }
 
   /** PostgreSQL is about to stop: the job is killed, so that it takes nothing from the shutdown. */

@@ -164,6 +164,13 @@ export class DataFolder {
     void this.removeOld();
   }
 
+  /** A restore has put other data in the place of the former ones; those that are not kept are in `old`. */
+  async replaced(): Promise<void> {
+    await this.endCatchUp();
+    this.forget();
+    void this.removeOld();
+  }
+
   async tidy(): Promise<void> {
     const { data, old } = this.place;
     if (!(await exists(data)) && (await exists(old))) await rename(old, data);

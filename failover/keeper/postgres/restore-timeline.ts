@@ -91,7 +91,7 @@ export function archivedTimeline(timeline: number, text: string | null, timeS: n
 
 /** Whether a restore that follows this timeline can begin with this backup. */
 export function holdsBackup(
-  { history }: ArchivedTimeline,
+  { history }: Pick<ArchivedTimeline, 'history'>,
   { walStart, stopLsn }: { walStart: string | null; stopLsn: string | null },
 ): boolean {
   if (walStart === null || stopLsn === null) return false;

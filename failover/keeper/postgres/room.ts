@@ -28,7 +28,7 @@ export async function freeBytes(folder: string): Promise<number> {
 }
 
 /** Disk space that a folder takes, bytes. Files that disappear meanwhile do not count. */
-async function usedBytes(folder: string): Promise<number> {
+export async function usedBytes(folder: string): Promise<number> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
   let bytes = 0;
   for (const entry of entries) {

@@ -25,6 +25,7 @@ import { isConnecting, isUnnamed, noServerLeft, serverProcesses, waitingConnecti
 import { promote } from './promotion';
 import { reach } from './rejoin';
 import { NodeRestore } from './restore-source';
+import { NodeRestorer } from './restorer';
 import { RoleList } from './role-list';
 import { ServerLog } from './server-log';
 import { ensureSlots, releaseRows } from './slots';
@@ -65,6 +66,7 @@ export class Server implements Postgres {
   readonly restore: Postgres['restore'];
   /** Null: this cluster begins empty. */
   private readonly restored: NodeRestore | null;
+  readonly restorer: NodeRestorer;
   private readonly warning: Warning = { text: null };
   private readonly log = new ServerLog(linesTo(process.stderr));
   private readonly sessions: OwnSessions;
@@ -95,6 +97,7 @@ export class Server implements Postgres {
     });
     this.restored = restoreFrom === undefined ? null : new NodeRestore(place, restoreFrom);
     this.restore = this.restored?.into(() => this.data.emptyFresh());
+    this.restorer = new NodeRestorer(place, { replaced: () => this.data.replaced() });
     this.canary = new Canary(sessions);
     const reload = () => this.run?.postmaster.signal('SIGHUP');
     this.roles = new RoleList({ conf: place.conf, warning: this.warning, reload });

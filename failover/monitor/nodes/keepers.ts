@@ -78,6 +78,8 @@ export class KeeperServer implements Keepers {
   private archived: ArchivedPart | undefined;
   /** The job for the backups that it is asked for. */
   private job: JobOrder | null = null;
+  /** The restore whose former data are to be removed. */
+  private confirmed: string | undefined;
   private tls: TlsSettings | undefined;
 
   constructor(
@@ -141,7 +143,8 @@ export class KeeperServer implements Keepers {
     const mayArchive = archivist.node === view.name && answered !== null;
     const archive = mayArchive ? { archive: { term: archivist.term, heard: answered } } : {};
     const job = mayArchive && this.job !== null ? { backup: this.job } : {};
-    return { type: 'ping', n, ...archive, ...job, ...archived };
+    const confirmed = this.confirmed === undefined ? {} : { confirmed: this.confirmed };
+    return { type: 'ping', n, ...archive, ...job, ...archived, ...confirmed };
   }
 
   archive(by: { node: string; term: number } | null): void {
@@ -150,6 +153,10 @@ export class KeeperServer implements Keepers {
 
   backup(order: JobOrder | null): void {
     this.job = order;
+  }
+
+  removeKept(id: string | undefined): void {
+    this.confirmed = id;
   }
 
   order(node: string, order: SentOrder): void {
@@ -373,6 +380,8 @@ export class KeeperServer implements Keepers {
     view.status = status;
     if (view.name === this.archivist?.node) this.archived = archivedBy(status) ?? this.archived;
     view.slots = status.slots ?? view.slots;
+    // The next status may come before the next cycle, and it has only what changed since.
+    view.repository = status.backup?.repository ?? view.repository;
     if (streamingFrom !== null) view.streamingSeenAtMs = nowMs;
     if (heartbeatSeen === null || (heartbeat !== null && heartbeatSeen <= heartbeat)) return;
     period.heartbeat = heartbeatSeen;

@@ -34,6 +34,9 @@ const COMMANDS: Record<Command, string> = {
   pause: 'Pauses automatic changes of leader.',
   resume: 'Ends a pause.',
   rebuild: 'Replaces a standby’s data by a new copy of the leader’s.',
+  restore: 'Restores the leader’s data in place.',
+  'restore-undo': 'Brings the data from before the last restore in place back.',
+  'restore-confirm': 'Removes the data from before the last restore in place.',
   backup: 'Begins a backup, or a check of the repository (verify).',
 };
 const COMMAND_ANSWERS = {

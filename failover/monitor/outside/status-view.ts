@@ -4,9 +4,10 @@ import { lsnDistance } from '../../contract/lsn';
 import type { SettingsStatus, Status } from '../../contract/messages';
 import { isUnreached } from '../../core/facts/haproxy';
 import { isReportReplica } from '../../core/facts/reports';
+import { whatOf } from '../../core/facts/restores';
 import type { Situation } from '../../core/facts/situation';
 import { ifLeaderDied } from '../../core/forecast';
-import { type ClusterState, type Decision, serves, type Target } from '../../core/state/cluster';
+import { type ClusterState, type Decision, restoreOf, serves, type Target } from '../../core/state/cluster';
 
 /** Maximum age of a commit whose duration is still shown, ms. */
 const COMMIT_AGE_MAX_MS = 2_000;
@@ -64,7 +65,7 @@ export function clusterStatus(s: Situation, input: StatusInput): StatusView {
     },
     ...(input.clientPlaces && { clientPlaces: input.clientPlaces }),
     ...(input.pooler !== undefined && { pooler: input.pooler }),
-    ...(input.backup !== undefined && { backup: input.backup }),
+    ...(input.backup !== undefined && { backup: input.backup, restore: restoreStatus(s) }),
     sync: { waitsFor: s.ordered?.k ?? 0, members: s.ordered?.members ?? [], changing: state.joint.length > 1 },
     lastFailover: input.lastFailover,
     ...(input.tls && { tls: input.tls }),
@@ -76,6 +77,24 @@ export function isServing(s: Situation): boolean {
   const { slot } = s.observation.haproxy;
   const runs = serves(s.state) && s.status(s.leader)?.postgres.state === 'primary';
   return runs && slot !== null && slot === s.address(s.leader);
+}
+
+function restoreStatus(s: Situation): ClusterStatus['restore'] {
+  const { restored, request } = s.state;
+  const restore = restoreOf(s.state);
+  const has = restored === undefined ? undefined : s.status(restored.node)?.restored;
+  const isKept = restored !== undefined && restored.confirmed !== true;
+  const isLast = restore === null && (request?.kind === 'restore' || request?.kind === 'undo');
+  return {
+    underWay: restore === null ? null : whatOf(restore),
+    kept: isKept
+      ? {
+          ...{ node: restored.node, to: restored.words, bytes: has?.keptBytes ?? null },
+          at: has === undefined ? null : iso(has.atMs),
+        }
+      : null,
+    last: isLast ? (request.ended ?? null) : null,
+  };
 }
 
 function pauseOf({ pause }: ClusterState): ClusterStatus['pause'] {
@@ -227,6 +246,8 @@ export function describe(target: Target | undefined): string {
       return target.sync.k === 0
         ? 'lead, alone'
         : `lead, ${target.sync.k} of ${target.sync.members.join(', ')} acknowledge`;
+    case 'restore':
+      return `restore (${target.step}${target.from.kind === 'kept' ? ', the data from before' : ''})`;
     case 'bootstrap':
     case 'freeze':
     case 'stop':

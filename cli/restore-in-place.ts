@@ -1,0 +1,114 @@
+/** `restore --in-place`, `--confirm` and `--undo`: what they ask the monitor, and what they print. */
+import type { Answer, ClusterStatus, Command } from '../failover/contract/api';
+import type { RestoreTarget } from '../failover/contract/backups';
+import type { Client } from './client';
+import { type Changing, clientOf, tellNotices } from './commands';
+import { EXIT, type ExitCode, Failed } from './exit';
+import type { Io } from './io';
+
+/** Interval between two questions for the restore's progress, ms. */
+const ASK_MS = 1_000;
+/** The monitor may be away for this long meanwhile, ms. */
+const AWAY_MS = 60_000;
+
+type Restore = NonNullable<ClusterStatus['restore']>;
+
+const MOMENT = /^(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?) ?(Z|[+-]\d\d)(?::?(\d\d))?$/;
+const LABEL = /^\d{8}-\d{6}F(_\d{8}-\d{6}[DI])?$/;
+
+/** Reads `--to`. @throws Failed (usage) */
+export function targetOf(text: string): RestoreTarget {
+  if (text === 'latest') return { kind: 'latest' };
+  if (LABEL.test(text)) return { kind: 'backup', label: text };
+  const [found, day, time, zone, minutes = '00'] = MOMENT.exec(text) ?? [];
+  const atMs = Date.parse(`${day}T${time}${zone === 'Z' ? 'Z' : `${zone}:${minutes}`}`);
+  if (found !== undefined && !Number.isNaN(atMs)) return { kind: 'time', atMs };
+  const form = 'a moment with its zone (2026-01-31 12:00:05+07), latest, or a backup of backup list';
+  throw new Failed(EXIT.usage, `--to ${text}: must be ${form}`);
+}
+
+/** Restores the data of the stack itself to a moment, and waits for the end. */
+export function restoreInPlace(io: Io, to: RestoreTarget, options: Changing): Promise<ExitCode> {
+  return begin(io, 'restore', { to }, options);
+}
+
+/** Brings the data from before the last restore back, and waits for the end. */
+export function restoreUndo(io: Io, options: Changing): Promise<ExitCode> {
+  return begin(io, 'restore-undo', {}, options);
+}
+
+/** Removes the data from before the last restore. */
+export async function restoreConfirm(io: Io, options: Changing): Promise<ExitCode> {
+  const asked = await ask(io, 'restore-confirm', {}, options);
+  if (asked === null) return EXIT.ok;
+  tell(io, options, asked.answer.done, asked.answer.message);
+  return asked.answer.done ? EXIT.ok : EXIT.failed;
+}
+
+async function begin(io: Io, name: Command, body: Record<string, unknown>, options: Changing): Promise<ExitCode> {
+  const asked = await ask(io, name, body, options);
+  if (asked === null) return EXIT.ok;
+  const { answer, client } = asked;
+  if (!answer.done) {
+    tell(io, options, false, answer.message);
+    return EXIT.failed;
+  }
+  io.err(`${answer.message}. Ctrl-C ends only this display.`);
+  const last = await follow(io, client);
+  if (last === null) return EXIT.failed;
+  tell(io, options, last.done, last.message);
+  return last.done ? EXIT.ok : EXIT.failed;
+}
+
+/** Shows what would happen, asks for confirmation, and begins it. Null: only the plan was wanted. */
+async function ask(
+  io: Io,
+  name: Command,
+  body: Record<string, unknown>,
+  options: Changing,
+): Promise<{ answer: Answer; client: Client } | null> {
+  const client = clientOf(io.target(options.stack));
+  tellNotices(io, await client.cluster());
+  if (options.dryRun || !options.yes) {
+    const plan = await client.command(name, body, { dryRun: true });
+    if (!plan.done) throw new Failed(EXIT.failed, `refused: ${plan.message}`);
+    if (options.dryRun) {
+      tell(io, options, true, plan.message);
+      return null;
+    }
+    io.err(plan.message);
+    if (io.confirm === null)
+      throw new Failed(EXIT.failed, 'There is no terminal to ask for a confirmation, so nothing was done. Use --yes.');
+    if (!(await io.confirm('Go on?'))) throw new Failed(EXIT.failed, 'Nothing was done.');
+  }
+  return { answer: await client.command(name, body, { dryRun: false }), client };
+}
+
+/** Waits for the end of the restore that is under way. Null: the person does not wait for it. */
+async function follow(io: Io, client: Client): Promise<Restore['last']> {
+  let heardMs = performance.now();
+  let shown = '';
+  while (!io.stopped.aborted) {
+    const cluster = await client.cluster().catch((error: unknown) => {
+      // The monitor may be restarted meanwhile.
+      const isAway = error instanceof Failed && error.code === EXIT.unreachable;
+      if (!isAway || performance.now() - heardMs > AWAY_MS) throw error;
+      return null;
+    });
+    if (cluster !== null) {
+      heardMs = performance.now();
+      const last = cluster.restore?.last ?? null;
+      if (last !== null) return last;
+      if (cluster.sentence !== shown) io.err(cluster.sentence);
+      shown = cluster.sentence;
+    }
+    await io.sleep(ASK_MS);
+  }
+  return null;
+}
+
+function tell(io: Io, { json }: Changing, done: boolean, message: string): void {
+  if (json) io.out(JSON.stringify({ done, message }, null, 2));
+  else if (done) io.out(message);
+  else io.err(io.paint('red', message));
+}
