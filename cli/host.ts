@@ -6,8 +6,8 @@ import { bashCompletion, NODES_COMMAND, zshCompletion } from './completion';
 import type { Io } from './io';
 import { command, type Ended } from './program';
 import { type PsqlOptions, psql } from './psql';
-import { restoreCommand } from './restore-program';
 import { inPlaceCommands } from './restore-in-place-program';
+import { restoreCommand } from './restore-program';
 import { roleCommands } from './role-program';
 
 const TOKEN = `psql ends with psql's own code.

@@ -228,6 +228,8 @@ export const TODOS: Readonly<Partial<Record<LogCode, string>>> = {
   PAUSED: 'Start the leader, `promote` the node that is named, or `npm run failover -- resume`.',
   OBSERVED: 'Start the leader, `promote` the node that is named, or set `failoverMode` to automatic.',
   PROMOTED_BY_HAND: 'Find what promoted it, and stop that.',
+  RESTORE_FAILED: 'Remove the cause that is named, and ask again.',
+  RESTORED: 'Look at the data, then `restore --confirm` or `restore --undo`.',
   REBUILD_FAILED: 'Remove the cause that is named, then `npm run failover -- rebuild <node>` again.',
   SETTINGS_REFUSED: 'Correct `postgresSettings` as PostgreSQL’s message says, and `npm run up`.',
   BOOTSTRAP_WAIT: 'Start every declared node.',

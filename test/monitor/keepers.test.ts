@@ -144,9 +144,9 @@ describe('the node that archives', () => {
       await waitFor('the answer is read', 2_000, () => server.views(nowMs).p?.heardAtMs === nowMs, 1);
     };
     /** Sends a status with this archive. */
-    const report = async (archive: object) => {
+    const report = async (archive: object, backup?: object) => {
       const { status } = server.views(nowMs).p ?? {};
-      send({ ...statusOf('p'), n: (status?.n ?? 0) + 1, archive });
+      send({ ...statusOf('p'), n: (status?.n ?? 0) + 1, archive, backup });
       await waitFor('the status is read', 2_000, () => server.views(nowMs).p?.status !== status, 1);
     };
     while ((await next()).type !== 'settings');
@@ -183,6 +183,28 @@ describe('the node that archives', () => {
     server.archive({ node: 'a', term: 5 });
     const archived = { archivedTo: '0/400000', archivedTimeline: 2, archivedGaps: gaps };
     expect(await ping()).toEqual({ type: 'ping', n: 3, ...archived });
+    end();
+  });
+
+  it('says what the repository holds once, and the monitor keeps it', async () => {
+    const { report, end } = await keeper();
+    const archive = { open: true, waiting: 0, waitingBytes: 0, archivedTo: '0/300000' };
+    const view = { job: null, last: null, archivedMs: null, version: 1 };
+    const repository = { backups: [], leftOut: 0, freeBytes: 7 };
+    await report(archive, { ...view, repository });
+    await report(archive, view);
+    expect(server.views(nowMs).p).toMatchObject({ repository });
+    server.forget(nowMs);
+    expect(server.views(nowMs).p).toMatchObject({ status: null, repository });
+    end();
+  });
+
+  it('is told which restore a person confirmed', async () => {
+    const { ping, end } = await keeper();
+    server.removeKept('r1');
+    expect(await ping()).toEqual({ type: 'ping', n: 2, confirmed: 'r1' });
+    server.removeKept(undefined);
+    expect(await ping()).toEqual({ type: 'ping', n: 3 });
     end();
   });
 
