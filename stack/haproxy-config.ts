@@ -40,8 +40,11 @@ export const API_CONNECTIONS_MAX = 1024;
 const STATS_CONNECTIONS_MAX = 50;
 /** Connections of cancel requests to nodes: 32 requests to {@link NODES_MAX} nodes (images/haproxy/cancel.lua). */
 const CANCEL_CONNECTIONS = 32 * NODES_MAX;
-/** Connections to the keepers, one for each node (images/haproxy/alive.lua). */
-const ALIVE_CONNECTIONS = NODES_MAX;
+/**
+ * Connections to the keepers: one for each node and thread (images/haproxy/alive.lua). They take one file descriptor
+ * each, so this is enough for eight threads. With more, and with all places taken, some are missing.
+ */
+const ALIVE_CONNECTIONS = 4 * NODES_MAX;
 
 /**
  * Largest number of connections over all ports. Every connection takes two file descriptors, and HAProxy starts only if

@@ -1,13 +1,13 @@
 /**
  * A port that sends back each byte that it gets. HAProxy asks here before it lets a new client go to the node: an answer
- * proves that the container was not being killed when the question came (docs/decisions/0037). Nothing else is read, and
- * nothing of the node is told, so the port asks for no secret.
+ * proves that the container was not being killed when the question came. Nothing else is read, and nothing of the node
+ * is told, so the port asks for no secret. docs/decisions/0037-a-new-connection-waits-for-an-answer.md
  */
 import { createServer, type Server, type Socket } from 'node:net';
 import { messageOf } from '../contract/errors';
 
-/** HAProxy has one connection for each of its processes; after reloads earlier ones finish their sessions. */
-const CONNECTIONS_MAX = 32;
+/** Each thread of HAProxy has a connection; after reloads earlier processes finish their sessions. */
+const CONNECTIONS_MAX = 256;
 /** HAProxy asks once a second also when no client comes, ms. */
 const IDLE_MS = 10_000;
 /** HAProxy sends one byte and waits for the answer. */

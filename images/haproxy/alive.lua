@@ -6,7 +6,8 @@
 -- connection came proves that the end before it was not that of the container. No answer: the connection waits until the
 -- postmaster's port is closed. docs/decisions/0037-a-new-connection-waits-for-an-answer.md
 --
--- Each open node has one connection to its keeper, and one question at a time; all clients that wait share the next one.
+-- Each thread of HAProxy runs this file in a Lua of its own, so that no question waits for another thread. It has one
+-- connection to the keeper of each open node, and one question at a time; all clients that wait share the next one.
 -- A node whose keeper has not answered yet (it starts, or its image is older) is not asked.
 
 -- Of the keepers (failover/contract/layout.ts).
@@ -100,9 +101,11 @@ end
 
 local function look()
   local wanted = {}
+  -- After a reload this worker ends with its last connection, and those to the keepers count.
+  local stopping = tonumber(core.get_info()['Stopping']) == 1
   for backend in pairs(open) do
     local found = {}
-    for _, host in ipairs(hosts(backend)) do
+    for _, host in ipairs(stopping and {} or hosts(backend)) do
       wanted[host] = true
       found[#found + 1] = keeper_of(host)
     end
@@ -158,11 +161,18 @@ local function ask(keeper)
   return client.queue
 end
 
-core.register_action('alive', { 'tcp-req' }, function(_, backend)
+-- The question goes out when the client has connected, while HAProxy still waits for its first bytes. HAProxy evaluates
+-- the rules anew when they have come.
+core.register_action('ask', { 'tcp-req' }, function(client, backend)
+  if client:get_priv() then return end
   local answers = {}
   for _, keeper in ipairs(open[backend]) do
     if keeper.answers then answers[#answers + 1] = ask(keeper) end
   end
-  -- HAProxy lets no action wait for a client that has sent its last byte already.
-  for _, queue in ipairs(answers) do pcall(queue.pop_wait, queue) end
+  client:set_priv(answers)
 end, 1)
+
+core.register_action('answered', { 'tcp-req' }, function(client)
+  -- HAProxy lets no action wait for a client that has sent its last byte already.
+  for _, queue in ipairs(client:get_priv() or {}) do pcall(queue.pop_wait, queue) end
+end, 0)

@@ -4,8 +4,8 @@ import { type AddressInfo, connect, type Server, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { listenAlive } from '../../failover/keeper/alive-port';
 
-/** HAProxy has one connection a process; so many have a place. */
-const PLACES = 32;
+/** Each thread of HAProxy has a connection; so many have a place. */
+const PLACES = 256;
 
 let server: Server;
 const sockets: Socket[] = [];

@@ -11,6 +11,8 @@ const NOTHING = Buffer.alloc(0);
 export class FakeNode {
   /** Questions that the keeper's port has answered. */
   answered = 0;
+  /** Connections that have asked and got an answer. */
+  readonly asking = new Set<Socket>();
   /** Clients that the postmaster's port took after the kill; the kernel ends them without an answer. */
   metDying = 0;
   /** The keeper's port gives no answers, which {@link speak} ends. */
@@ -69,7 +71,10 @@ export class FakeNode {
 
   private answer(socket: Socket): void {
     this.questions.set(socket, NOTHING);
-    forget(socket, () => this.questions.delete(socket));
+    forget(socket, () => {
+      this.questions.delete(socket);
+      this.asking.delete(socket);
+    });
     socket.on('data', (bytes) => {
       this.questions.set(socket, bytes);
       if (!this.silent) this.send(socket);
@@ -81,6 +86,7 @@ export class FakeNode {
     if (asked.length === 0) return;
     this.questions.set(socket, NOTHING);
     this.answered++;
+    this.asking.add(socket);
     socket.write(asked);
   }
 }

@@ -194,6 +194,13 @@ async function worker(): Promise<string> {
   return epoch?.split('@')[0] ?? '';
 }
 
+/** Resolves when each thread of HAProxy asks the node. */
+async function isAsked(node: FakeNode): Promise<void> {
+  const info = await ask(join(sockets, 'admin.sock'), 'show info', 1_000);
+  const threads = Number(/^Nbthread: (\d+)$/m.exec(info)?.[1]);
+  await until('each thread of HAProxy asks the node', () => node.asking.size >= threads);
+}
+
 /** Uptime of the running worker, whole seconds. */
 async function uptimeSeconds(): Promise<number> {
   const info = await ask(join(sockets, 'admin.sock'), 'show info', 1_000);
@@ -379,7 +386,7 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
     await leader.listen();
     try {
       const made = await openedOn(MANY.address, [MANY.address, B.address]);
-      await until('HAProxy asks the leader', () => leader.answered > 0);
+      await isAsked(leader);
       const before = client(port);
       await until('the session is answered', () => before.greeting === MANY.name);
       // The kernel has sent SIGKILL to all processes of the container. A session is the first that ends.
@@ -406,7 +413,7 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
     try {
       const made = await openedOn(B.address, [MANY.address, B.address]);
       made.read([MANY.address]);
-      await until('HAProxy asks the standby', () => standby.answered > 0);
+      await isAsked(standby);
       const before = client(PORTS.haproxyRead);
       await until('the session is answered', () => before.greeting === MANY.name);
       standby.kill();
@@ -426,7 +433,7 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
     await leader.listen();
     try {
       await openedOn(MANY.address, [MANY.address, B.address]);
-      await until('HAProxy asks the leader', () => leader.answered > 0);
+      await isAsked(leader);
       leader.silent = true;
       const fromMs = performance.now();
       const held = client();
@@ -441,6 +448,22 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
       expect(leader.answered).toBeGreaterThan(answered);
     } finally {
       leader.close();
+    }
+  });
+
+  it('asks no more in a worker that a reload has replaced, so that it ends', async () => {
+    const leader = new FakeNode(MANY.address);
+    await leader.listen();
+    try {
+      await openedOn(MANY.address, [MANY.address, B.address]);
+      await isAsked(leader);
+      const old = await worker();
+      expect(await applyConfig(`${CONFIG}# changed\n`)).toBe('reloaded');
+      const workers = async () => (await docker('exec', PROXY.name, 'pidof', 'haproxy')).split(' ');
+      await until('the former worker has ended', async () => !(await workers()).includes(old));
+    } finally {
+      leader.close();
+      await applyConfig(CONFIG);
     }
   });
 
