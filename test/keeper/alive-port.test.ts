@@ -21,12 +21,14 @@ async function dial(to = server): Promise<Socket> {
 
 /** Resolves with the answer to some bytes; empty when the connection is closed instead. */
 async function ask(socket: Socket, bytes: string): Promise<string> {
+  const over = new AbortController();
+  const { signal } = over;
   const answer = Promise.race([
-    once(socket, 'data').then(([chunk]) => String(chunk)),
-    once(socket, 'close').then(() => ''),
+    once(socket, 'data', { signal }).then(([chunk]) => String(chunk)),
+    once(socket, 'close', { signal }).then(() => ''),
   ]);
   socket.write(bytes);
-  return answer;
+  return answer.finally(() => over.abort());
 }
 
 beforeEach(async () => {
