@@ -40,13 +40,24 @@ export const API_CONNECTIONS_MAX = 1024;
 const STATS_CONNECTIONS_MAX = 50;
 /** Connections of cancel requests to nodes: 32 requests to {@link NODES_MAX} nodes (images/haproxy/cancel.lua). */
 const CANCEL_CONNECTIONS = 32 * NODES_MAX;
+/**
+ * Connections to the keepers: one for each node and thread (images/haproxy/alive.lua). They take one file descriptor
+ * each, so this is enough for eight threads. With more, and with all places taken, some are missing.
+ */
+const ALIVE_CONNECTIONS = 4 * NODES_MAX;
 
 /**
  * Largest number of connections over all ports. Every connection takes two file descriptors, and HAProxy starts only if
  * it may open that many (20,000 are enough for 4,096 connections a port).
  */
 const maxConnections = (port: number): number =>
-  2 * (port + REFUSED_MAX) + API_CONNECTIONS_MAX + REFUSED_MAX + STATS_CONNECTIONS_MAX + CANCEL_CONNECTIONS + 50;
+  2 * (port + REFUSED_MAX) +
+  API_CONNECTIONS_MAX +
+  REFUSED_MAX +
+  STATS_CONNECTIONS_MAX +
+  CANCEL_CONNECTIONS +
+  ALIVE_CONNECTIONS +
+  50;
 /** Longest time that the API's backends may take for an answer, ms. */
 const API_ANSWER_MS = 60_000;
 
@@ -77,7 +88,8 @@ export function renderHaproxyConfig(input: HaproxyConfigInput): string {
     holdTimeoutMs: input.holdTimeoutMs,
     holdRetries: holdRetries(input.holdTimeoutMs, HOLD_ATTEMPT_MS),
     cancelScript: PATHS.cancelScript,
-    settleScript: PATHS.settleScript,
+    aliveScript: PATHS.aliveScript,
+    alivePort: PORTS.keeperAlive,
     firstBytesMs: FIRST_BYTES_MS,
     clientNetworks: (input.clientNetworks ?? []).join(' '),
     maxConnections: maxConnections(input.budget.port),
