@@ -1,6 +1,7 @@
 /** `backup status|list|now|verify`: what they ask the monitor, and what they print. */
 import type { BackupSummary, BackupsAnswer } from '../failover/contract/api';
-import type { JobKind } from '../failover/contract/backups';
+import { placeWords } from '../failover/contract/backup-place';
+import type { Gap, JobKind } from '../failover/contract/backups';
 import { localTime } from '../failover/contract/log-line';
 import type { Client } from './client';
 import { type Common, clientOf } from './commands';
@@ -39,7 +40,7 @@ export async function backupList(io: Io, options: BackupOptions): Promise<ExitCo
     for (const line of table(answer)) io.out(line);
     if (answer.leftOut > 0) io.out(`${answer.leftOut} older ones are left out.`);
     io.out(windowLine(answer));
-    if (answer.archive.gap !== null) io.out(io.paint('red', gapLine(answer.archive.gap)));
+    for (const line of gapLines(answer.archive.gaps, answer.archive.gap, io)) io.out(line);
   }
   return EXIT.ok;
 }
@@ -117,8 +118,8 @@ export function summaryLines(summary: BackupSummary, io: Pick<Io, 'paint'>): str
       ? []
       : [`Last job: ${lastJob.kind} ${lastJob.result}, ${time(lastJob.ended)}: ${lastJob.message}`]),
     `Archive: ${archive.open ? 'the leader archives' : 'the leader does NOT archive now'}${waits}`,
-    `Stored: ${bytes(summary.storedBytes)} for all backups${free}`,
-    ...(archive.gap === null ? [] : [io.paint('red', gapLine(archive.gap))]),
+    `Stored: ${bytes(summary.storedBytes)} for all backups${free}. ${placeWords()}`,
+    ...(archive.gap === null ? [] : gapLines([archive.gap], archive.gap, io)),
     ...(old === null ? [] : [io.paint('red', `Too old: ${old}`)]),
     ...(problem === null ? [] : [io.paint('red', `Problem: ${problem}`)]),
   ];
@@ -129,8 +130,12 @@ function windowLine({ window }: Pick<BackupSummary, 'window'>): string {
   return `A restore can reach: from ${time(window.from)} to ${time(window.to)}`;
 }
 
-function gapLine({ from, to }: NonNullable<BackupSummary['archive']['gap']>): string {
-  return `Gap: the files ${from} to ${to} of the write-ahead log are in no backup.`;
+/** A line for each gap. `open`: the one after which there is no backup yet. */
+function gapLines(gaps: readonly Gap[], open: Gap | null, io: Pick<Io, 'paint'>): string[] {
+  return gaps.map(({ from, to }) => {
+    const line = `Gap: the files ${from} to ${to} of the write-ahead log are in no backup`;
+    return to === open?.to ? io.paint('red', `${line}, and no backup made since can be restored.`) : `${line}.`;
+  });
 }
 
 type Row = BackupsAnswer['backups'][number];

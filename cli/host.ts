@@ -6,7 +6,7 @@ import { bashCompletion, NODES_COMMAND, zshCompletion } from './completion';
 import type { Io } from './io';
 import { command, type Ended } from './program';
 import { type PsqlOptions, psql } from './psql';
-import { inPlaceCommands } from './restore-in-place-program';
+import { restoreCommand } from './restore-program';
 import { roleCommands } from './role-program';
 
 const TOKEN = `psql ends with psql's own code.
@@ -37,7 +37,7 @@ export function hostCommands(program: Command, io: Io, ended: Ended): void {
       ended(await psql(io, own ? undefined : node, own && node !== undefined ? [node, ...args] : args, options));
     });
   backupCommands(program, io, ended);
-  inPlaceCommands(program, io, ended);
+  restoreCommand(program, io, ended);
   roleCommands(program, io, ended);
   program
     .command('completion')

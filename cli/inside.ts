@@ -29,6 +29,7 @@ function target(): Target {
     token: async () => derivedPassword(config.clusterKey, 'admin'),
     password: async () => config.databasePassword,
     requiresTls: config.tls?.mode === 'require',
+    backupPassphrase: async () => derivedPassword(config.clusterKey, 'backup'),
     caCertificate: async () => (config.tls === undefined ? '' : (await authorityOf(config.tls.secret)).certificate()),
   };
 }

@@ -39,6 +39,8 @@ export interface Target {
   token: () => Promise<string>;
   /** The database owner's password, from the same secret outputs. */
   password: () => Promise<string>;
+  /** The passphrase of its backups, from the same outputs. */
+  backupPassphrase: () => Promise<string>;
   /** Stores another password of that role in the stack's config; absent where there is none. */
   setPassword?: (password: string) => Promise<void>;
   /** Clients without TLS are refused. */
@@ -70,6 +72,7 @@ export function targetOf(stack: string, env: NodeJS.ProcessEnv = process.env): T
     monitorUrl: (env[URL_VARIABLE] ?? `${scheme}://${host}:${info.value('monitorPort', '8008')}`).replace(/\/+$/, ''),
     token: async () => env[TOKEN_VARIABLE] ?? secret('adminToken'),
     password: () => secret('databasePassword'),
+    backupPassphrase: () => secret('backupPassphrase'),
     setPassword: (password) => storePassword(stack, password),
     requiresTls: tlsMode(info.value('tls', 'auto'), bind) === 'require',
     caCertificate: () => secret('caCertificate'),

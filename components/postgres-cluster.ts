@@ -285,7 +285,7 @@ export class PostgresCluster extends pulumi.ComponentResource {
     clusterKey: pulumi.Output<string>,
   ): PostgresNode[] {
     const { topology } = this;
-    const { sharedMemoryBytes, nodeMemoryBytes } = this.args.settings;
+    const { sharedMemoryBytes, nodeMemoryBytes, restoreFrom } = this.args.settings;
     const backupVolume = makeVolume(this, this.part(NAMES.backupVolume), {
       name: topology.backupVolume,
       labels: labels(topology.stackLabel, 'backup'),
@@ -300,6 +300,7 @@ export class PostgresCluster extends pulumi.ComponentResource {
             ...node,
             ...{ image, stackLabel: topology.stackLabel, database: this.database() },
             ...{ sharedMemoryBytes, memoryBytes: nodeMemoryBytes, backupVolume },
+            ...(nodes.length === 0 && { restoreFrom }),
             network: network.name,
             monitorAddress: topology.monitor.address,
             monitor: topology.monitor.name,

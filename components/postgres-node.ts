@@ -5,6 +5,7 @@ import * as pulumi from '@pulumi/pulumi';
 import type { KeeperConfigFile } from '../failover/contract/inputs';
 import { IDS, PATHS, PORTS } from '../failover/contract/layout';
 import { dataLabels } from '../stack/naming';
+import type { RestoreFrom } from '../stack/restore-from';
 import { type ContainerArgs, makeContainer, makeVolume, secretFile, volumeMount } from './container';
 
 /**
@@ -24,6 +25,8 @@ export interface PostgresNodeArgs extends ContainerArgs {
   readonly volume: string;
   /** Volume of the backups. Always mounted, so that turning backups on replaces no container. */
   readonly backupVolume: docker.Volume;
+  /** What it restores where there is no data; only the first node has it. */
+  readonly restoreFrom?: RestoreFrom;
   /** The database and its owner, recorded in the volume's labels. */
   readonly database: { readonly name: string; readonly user: string };
   /** Size of /dev/shm. */
@@ -68,7 +71,13 @@ export class PostgresNode extends pulumi.ComponentResource {
       role: 'postgres',
       user: `${IDS.postgres}:${IDS.postgres}`,
       networksAdvanced: [{ name: args.network, ipv4Address: args.address }],
-      mounts: [volumeMount(this.volume, PATHS.nodeVolume), volumeMount(args.backupVolume, PATHS.backupVolume)],
+      mounts: [
+        volumeMount(this.volume, PATHS.nodeVolume),
+        volumeMount(args.backupVolume, PATHS.backupVolume),
+        ...(args.restoreFrom === undefined
+          ? []
+          : [{ ...args.restoreFrom.mount, target: PATHS.restoreVolume, readOnly: true }]),
+      ],
       uploads: [secretFile(PATHS.keeperConfig, keeperConfig(args))],
       shmSize: Math.ceil(args.sharedMemoryBytes / MIB),
       ...(args.memoryBytes > 0 && { memory: Math.floor(args.memoryBytes / MIB) }),
@@ -95,6 +104,7 @@ function keeperConfig(args: PostgresNodeArgs): pulumi.Output<string> {
         node: args.name,
         monitor: { host: args.monitorAddress, port: PORTS.keepers },
         clusterKey,
+        ...(args.restoreFrom && { restoreFrom: args.restoreFrom.source }),
       };
       return JSON.stringify(config);
     }),

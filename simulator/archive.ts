@@ -2,8 +2,10 @@
  * The backups' repository, and a node that hands its write-ahead log to it. What comes next is decided by the shipped
  * code (archiving.ts, wal-queue.ts). A file of the model holds a few records.
  */
+import type { Gap } from '../failover/contract/backups';
 import { parseLsn, printLsn as printed } from '../failover/contract/lsn';
 import type { Archive, Archived, ArchiveQueue } from '../failover/keeper/ports';
+import { withGap } from '../failover/keeper/postgres/gap-list';
 import type { Stretch } from '../failover/keeper/postgres/timelines';
 import { segmentStart } from '../failover/keeper/postgres/timelines';
 import { WalQueue } from '../failover/keeper/postgres/wal-queue';
@@ -37,6 +39,8 @@ function filesIn(data: DataDir): string[] {
   return found;
 }
 
+const startOf = (name: string) => segmentStart(name, SEGMENT_BYTES);
+
 /** What a file contains: the numbers of the records that are at least partly in it. */
 function contentOf(data: DataDir, name: string): string {
   const begin = segmentStart(name, SEGMENT_BYTES);
@@ -46,15 +50,16 @@ function contentOf(data: DataDir, name: string): string {
 /** What the archive needs of its node. */
 export interface ArchivingNode {
   readonly name: string;
-  readonly volume: { readonly data: DataDir | null };
+  readonly volume: { readonly data: DataDir | null; gaps: readonly Gap[] };
   readonly world: { readonly repository: Repository };
 }
 
 export class Repository {
   /** Name of a file → what it contains. */
   private readonly files = new Map<string, string>();
-  private readonly left = new Set<string>();
   private first: bigint | null = null;
+  /** It takes no file. */
+  refuses = false;
 
   constructor(private readonly fail: (words: string) => void) {}
 
@@ -69,18 +74,17 @@ export class Repository {
     if (this.first === null || begin < this.first) this.first = begin;
   }
 
-  /** It was written down that this file is in no backup. */
-  leave(name: string): void {
-    this.left.add(name);
-  }
-
-  /** The first file of this leader's history that is neither here as the leader has it, nor written down; null: none. */
-  missing(leader: DataDir): string | null {
+  /**
+   * The first file of this leader's history that is neither here as the leader has it, nor in the gaps that the leader
+   * knows of; null: none.
+   */
+  missing(leader: DataDir, gaps: readonly Gap[]): string | null {
     const names = new WalQueue(historyOf(leader), SEGMENT_BYTES, null, []);
     if (this.first === null) return names.nameAt(0n);
     for (let at = this.first; at + SEGMENT_BYTES <= lsn(leader.flushed); at += SEGMENT_BYTES) {
       const name = names.nameAt(at);
-      if (!this.left.has(name) && this.files.get(name) !== contentOf(leader, name)) return name;
+      const isLeft = gaps.some(({ from, to }) => startOf(from) <= at && at <= startOf(to));
+      if (!isLeft && this.files.get(name) !== contentOf(leader, name)) return name;
     }
     return null;
   }
@@ -115,6 +119,7 @@ export class SimArchive implements Archive {
   async prepare(timeline: number, archived: Archived | null): Promise<void> {
     this.queue = null;
     await this.takes(PREPARE_MS);
+    await this.changeGaps((own) => archived?.gaps ?? own);
     const has = archived && { lsn: parseLsn(archived.lsn), timeline: archived.timeline };
     this.queue = new WalQueue(historyOf(this.data), SEGMENT_BYTES, has, filesIn(this.data));
     this.timeline = timeline;
@@ -126,11 +131,12 @@ export class SimArchive implements Archive {
     if (queue === null || name === null) return false;
     const kept = filesIn(data);
     if (!kept.includes(name)) {
-      this.leaveOut(queue, queue.nextKept(kept, parseLsn(flushLsn)));
+      await this.leaveOut(queue, queue.nextKept(kept, parseLsn(flushLsn)));
       return true;
     }
     const content = contentOf(data, name);
     await this.takes(PUSH_MS);
+    if (this.node.world.repository.refuses) throw new Error('the repository is full');
     this.node.world.repository.take(name, content, this.node.name);
     queue.took(name);
     return true;
@@ -151,20 +157,27 @@ export class SimArchive implements Archive {
 
   async letGo(flushLsn: string, queueBytes: number): Promise<void> {
     const { queue } = this;
-    if (queue !== null) this.leaveOut(queue, queue.within(BigInt(queueBytes), parseLsn(flushLsn)));
+    if (queue !== null) await this.leaveOut(queue, queue.within(BigInt(queueBytes), parseLsn(flushLsn)));
   }
 
-  private leaveOut(queue: WalQueue, position: bigint): void {
-    for (let at = queue.next; at < position; at += SEGMENT_BYTES) this.node.world.repository.leave(queue.nameAt(at));
+  private async leaveOut(queue: WalQueue, position: bigint): Promise<void> {
+    const gap = queue.gapUntil(position);
+    if (gap === null) return;
+    await this.changeGaps((gaps) => withGap(gaps, gap, SEGMENT_BYTES));
     queue.goTo(position);
+  }
+
+  async changeGaps(make: (gaps: readonly Gap[]) => readonly Gap[]): Promise<void> {
+    this.node.volume.gaps = make(this.node.volume.gaps);
   }
 
   look(flushLsn: string): ArchiveQueue {
     const { queue, timeline } = this;
-    if (queue === null) return { waiting: 0, waitingBytes: 0, archivedTo: null };
+    const gaps = [...this.node.volume.gaps];
+    if (queue === null) return { waiting: 0, waitingBytes: 0, archivedTo: null, gaps };
     const flushed = parseLsn(flushLsn);
     const waitingBytes = Number(queue.waitingBytes(flushed));
-    return { waiting: queue.waiting(flushed), waitingBytes, archivedTo: printed(queue.next), timeline };
+    return { waiting: queue.waiting(flushed), waitingBytes, archivedTo: printed(queue.next), timeline, gaps };
   }
 
   // The model's heartbeat fills a file within seconds.

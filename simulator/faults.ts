@@ -1,5 +1,6 @@
 /** All faults by their names. */
 import { AIMED, APART, FLAPPING, FROZEN } from './aimed-faults';
+import { ARCHIVE } from './archive-faults';
 import { DEADLINES } from './deadlines';
 import { DISK_FAULTS } from './disk-faults';
 import { type Faults, Nemesis } from './nemesis';
@@ -11,7 +12,7 @@ import type { World } from './world';
 
 /** The faults that strike together when none is named. */
 const TOGETHER: Faults = { ...RANDOM, ...AIMED, ...DEADLINES, ...DISK_FAULTS, ...PEOPLE, ...REPEATS };
-const KNOWN: Faults = { ...TOGETHER, ...STARVATION, ...FROZEN, ...APART, ...FLAPPING, ...RESTORES };
+const KNOWN: Faults = { ...TOGETHER, ...STARVATION, ...FROZEN, ...APART, ...FLAPPING, ...ARCHIVE, ...RESTORES };
 
 /**
  * Lets these faults strike; undefined: all that strike together.

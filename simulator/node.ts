@@ -3,6 +3,7 @@
  * runs.
  */
 
+import type { Gap } from '../failover/contract/backups';
 import type { StateCopy } from '../failover/contract/messages';
 import { slotName } from '../failover/contract/naming';
 import { Keeper } from '../failover/keeper/keeper';
@@ -37,12 +38,14 @@ export interface Volume {
   fresh: DataDir | null;
   /** Disk space of a running or unfinished copy, MB. */
   copyMb: number;
+  /** What is in no backup, as this node knows it. */
+  gaps: readonly Gap[];
   /** Folders of a restore in place, by name. */
   folders: Map<string, DataDir>;
 }
 
 export function emptyVolume(): Volume {
-  return { state: EMPTY_STATE, memory: null, data: null, fresh: null, copyMb: 0, folders: new Map() };
+  return { state: EMPTY_STATE, memory: null, data: null, fresh: null, copyMb: 0, gaps: [], folders: new Map() };
 }
 
 /** A standby that has not streamed for this time asks its leader why, ms. */

@@ -6,10 +6,11 @@ import { labelOf } from './restorer';
 const restoreInPlace: Fault = (nemesis) => {
   const { world } = nemesis;
   const { random } = world;
-  const data = nemesis.leader()?.volume.data;
-  if (world.policy.backup !== true || data == null) return;
+  const volume = nemesis.leader()?.volume;
+  const data = volume?.data;
+  if (world.policy.backup !== true || volume === undefined || data == null) return;
   // A replica of a cluster that was just made lacks the beginning, and a leader that is lost then takes it along.
-  if (world.repository.missing(data) !== null) return;
+  if (world.repository.missing(data, volume.gaps) !== null) return;
   const records = random.chance(0.3) ? data.flushed : random.integer(1, Math.max(1, data.flushed));
   world.say(`a person wants the data as they were after ${records} records`);
   const label = labelOf(records);

@@ -4,6 +4,7 @@
  */
 import type { Policy } from '../failover/core/state/cluster';
 import { nemesisOf } from './faults';
+import { emptyVolume } from './node';
 import { findWayOut, hasLostAll } from './way-out';
 import { World } from './world';
 
@@ -109,8 +110,8 @@ async function play(world: World, { faults, steady = false }: RunOptions): Promi
 /** Every file of the leader's history must be in the repository, or written down as missing. */
 async function checkArchive(world: World): Promise<void> {
   const missing = () => {
-    const data = world.healthy()?.volume.data;
-    return data == null ? 'the leader' : world.repository.missing(data);
+    const { data, gaps } = world.healthy()?.volume ?? emptyVolume();
+    return data === null ? 'the leader' : world.repository.missing(data, gaps);
   };
   const isWhole = await world.engine.run(world.engine.nowMs + ARCHIVE_LIMIT_MS, () => missing() === null);
   if (!isWhole) world.fail(`NOT ARCHIVED: ${missing()}`);

@@ -11,6 +11,7 @@ import { BYTES, DURATIONS_MS, inPrivateSubnet, LONG_DURATIONS_MS, parseQuantity,
 import { API_SLOTS } from './haproxy-config';
 import { POOL_ROLES_ALLOWED, PoolRoles } from './pool-roles';
 import { POSTGRES_SETTINGS_ALLOWED, PostgresSettings } from './postgres-settings';
+import { RESTORE_FROM_ALLOWED, RestoreFromKey } from './restore-from';
 
 /** What a change of a key does to a running stack. docs/config.md explains each. */
 export type Effect =
@@ -299,7 +300,7 @@ export const KEYS = {
   rebuildInPlace: bool(false, [
     'When a node has to be copied again and its disk is too small for both the old data and the copy, the old data is removed first. Until the copy is complete, that node has no data.',
   ]),
-  backup: bool(false, [
+  backup: bool(true, [
     'The leader archives its write-ahead log for backups, encrypted, in the volume postgres-backup, and makes backups on a schedule: [backups](backups.md).',
     ['monitor replaced'],
     'No node restarts. The volume stays.',
@@ -321,6 +322,19 @@ export const KEYS = {
     ['monitor replaced'],
     'With fewer, the next backup removes what is too old.',
   ]),
+  restoreFrom: {
+    type: 'object',
+    default: {},
+    allowed: RESTORE_FROM_ALLOWED,
+    schema: RestoreFromKey,
+    unit: '',
+    hidden: true,
+    ...described([
+      'Backups of another stack, which the first node of a new stack restores instead of making an empty database: `npm run failover -- restore` sets it. It holds that stack’s passphrase.',
+      ['nodes replaced'],
+      'It acts once, on a first node without data, and never again; it may stay. A change replaces the first node alone, and restores nothing.',
+    ]),
+  },
   failoverMode: oneOf(
     ['automatic', 'observe'],
     ['With observe, the monitor decides and logs changes of leader, but does not make them.'],

@@ -15,7 +15,9 @@ import { poolPorts, problemList } from './config';
 import { overlaps } from './config-values';
 import { imagesOf } from './image-args';
 import { IMAGES_FOLDER, imageContext, STACK_LABEL } from './naming';
+import { certificateProblems } from './own-certificate';
 import { settledProblems } from './preflight-data';
+import { missingRepository } from './restore-from';
 import { isStale } from './sources';
 import type { Topology } from './topology';
 
@@ -66,9 +68,12 @@ export async function preflight(topology: Topology, projectRoot = process.cwd())
     ...missingClient(),
     ...missingContexts(topology, projectRoot),
     ...settledProblems(topology, state.volumes),
-    ...(isLocal() ? missingFolders(topology) : []),
+    ...(isLocal() ? certificateProblems(topology) : []),
     ...nameProblems(topology, state),
     ...subnetProblems(topology, state),
+    ...missingRepository(topology.settings.restoreFrom, state.volumes, topology.nodes[0]?.volume, (path) =>
+      isLocal() ? existsSync(path) : true,
+    ),
     ...(await portProblems(topology, state, isLocal() ? probePort : async () => undefined, ipv6Loopback)),
   ];
   if (problems.length > 0) throw new pulumi.RunError(problemList(`Stack ${topology.stackLabel}`, problems));
@@ -142,14 +147,6 @@ function missingContexts(topology: Topology, projectRoot: string): string[] {
   return isStale(projectRoot, IMAGES_FOLDER)
     ? [`${IMAGES_FOLDER}: staged from other sources than those of now; run "npm run setup", which stages the images`]
     : [];
-}
-
-/** Folders of the user's certificate and key. The engine cannot mount one that is not there. */
-export function missingFolders({ tls: { own } }: Topology): string[] {
-  const files = own === undefined ? [] : [own.certificate, own.key];
-  return files
-    .filter(({ source }) => !existsSync(source))
-    .map(({ key, source }) => `${key}: the folder ${source} is not there, or this user may not look at it`);
 }
 
 /** Reports a missing Docker client. It applies HAProxy's config and waits for the cluster (`docker exec`). */

@@ -13,6 +13,8 @@ const OWN_FOLDERS = { certificate: '/run/tls/certificate', key: '/run/tls/key' }
 export interface OwnFile {
   /** Config key. */
   readonly key: string;
+  /** The file on this machine, as the config names it, and the folder that is mounted. */
+  readonly file: string;
   readonly source: string;
   readonly target: string;
   readonly path: string;
@@ -58,7 +60,7 @@ export function tlsOf(settings: Settings, inner: readonly string[], host = hostn
 function ownFile(key: string, file: string, target: string): OwnFile {
   const certbot = /^(.+)\/live\/[^/]+\/[^/]+$/.exec(file)?.[1];
   const source = certbot ?? dirname(file);
-  return { key, source, target, path: join(target, relative(source, file) || basename(file)) };
+  return { key, file, source, target, path: join(target, relative(source, file) || basename(file)) };
 }
 
 function isHostName(name: string): boolean {

@@ -829,13 +829,13 @@ const BACKUP = every(
   ({ monitor: { cluster } }: Facts) => {
     const backup = cluster?.backup;
     if (cluster === null || backup === undefined || !cluster.serving) return [];
-    const { archive, window, problem, old, lastJob } = backup;
+    const { archive, problem, old, lastJob } = backup;
     const isLate = (archive.lagSeconds ?? 0) > ARCHIVE_SECONDS_MAX;
     const stuck = problem ?? (isLate ? `the newest archived change is ${archive.lagSeconds} s old` : null);
     const hasFailed = lastJob?.result === 'failed';
     const failed = hasFailed ? `${lastJob.kind}, ${lastJob.ended}: ${lastJob.message}` : null;
     const { from = '', to = '' } = archive.gap ?? {};
-    return [{ name: cluster.stack, from, to, hasGap: archive.gap !== null && window === null, stuck, failed, old }];
+    return [{ name: cluster.stack, from, to, hasGap: archive.gap !== null, stuck, failed, old }];
   },
   [
     warning('ARCHIVE_STUCK', {

@@ -4,9 +4,9 @@
  * `v1` a field may be added, but never renamed or given another meaning.
  */
 import { z } from 'zod';
-import { Backup, BackupType, JobEnd, JobKind, RestoreTarget } from './backups';
+import { Backup, BackupType, Gap, JobEnd, JobKind, RestoreTarget } from './backups';
 import { Level } from './log-line';
-import { ArchiveView, SettingsStatus, SlotView, TlsMode } from './messages';
+import { SettingsStatus, SlotView, TlsMode } from './messages';
 import { NodeName } from './naming';
 import { PauseState, PoolFigures } from './pooler';
 
@@ -139,8 +139,10 @@ export const BackupSummary = z.object({
     /** Age of the newest change that is surely in the archive, s; null: not known. */
     lagSeconds: z.number().nullable(),
     archivedTo: z.string().nullable(),
-    /** First and last file that is in no backup; null: there is no gap. */
-    gap: ArchiveView.shape.gap.unwrap().nullable(),
+    /** The gap after which there is no backup that can be restored yet: its first and last file; null: none. */
+    gap: Gap.nullable(),
+    /** All gaps behind the oldest backup, oldest first. */
+    gaps: z.array(Gap),
   }),
   /** Stored for all backups, without the write-ahead log, and free where they are, bytes. */
   storedBytes: z.number(),

@@ -10,6 +10,9 @@ export const BACKUPS_MAX = 100;
 /** Most damaged files that are named. */
 export const DAMAGED_MAX = 20;
 
+/** Most gaps that are listed; beyond it the oldest are joined. */
+export const GAPS_MAX = 20;
+
 /** `full`: all data. `diff`: what changed since the last full one. `incr`: since the last one of any type. */
 export const BackupType = z.enum(['full', 'diff', 'incr']);
 export type BackupType = z.infer<typeof BackupType>;
@@ -20,6 +23,10 @@ export type JobKind = z.infer<typeof JobKind>;
 
 const WallMs = z.number().int();
 const Segment = z.string().regex(/^[0-9A-F]{24}$/);
+
+/** Write-ahead log that is in no backup: its first and its last file. */
+export const Gap = z.object({ from: Segment, to: Segment });
+export type Gap = z.infer<typeof Gap>;
 
 /** One backup of the repository. */
 export const Backup = z.object({

@@ -162,6 +162,7 @@ export const NOTE_CODES = {
   COPY_PROGRESS: 'How far the copy is.',
   RESTORE_PROGRESS: 'How far a restore in place is.',
   COPY_DONE: 'The data of the leader is copied and verified.',
+  RESTORE_DONE: 'The first node has restored the data of another cluster; the line says up to which commit.',
   OLD_DATA_REMOVED: 'With `rebuildInPlace` the old data was removed first: there was no room for both.',
   REWIND_BEGUN: 'A former leader is brought back to the history of the present one.',
   REWIND_DONE: 'The former leader has the history of the present one.',

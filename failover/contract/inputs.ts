@@ -3,11 +3,26 @@
  * keeper and monitor read them when they start and refuse a file that does not fit.
  */
 import { z } from 'zod';
+import { RestoreTarget } from './backups';
 import { NODES_MAX, REPLICAS_MAX, TLS_NAMES_MAX } from './limits';
 import { MonitorAddress, NodeSettings, TlsMode } from './messages';
 import { NodeName } from './naming';
 
 const ClusterKey = z.string().min(32);
+
+/**
+ * What the first node of a new cluster restores instead of making an empty database. The repository is mounted read-only
+ * at PATHS.restoreVolume.
+ */
+export const RestoreSource = z.strictObject({
+  /** pgBackRest's name of the cluster in that repository. */
+  stanza: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/),
+  passphrase: z.string().regex(/^[^\r\n\0]{1,1024}$/),
+  target: RestoreTarget,
+  /** The timeline to follow, which a leader of the former cluster opened. */
+  timeline: z.number().int().min(1).max(0x7fff_ffff),
+});
+export type RestoreSource = z.infer<typeof RestoreSource>;
 
 /**
  * The only input of a PostgreSQL container. A change of it would replace the container, so it holds nothing that people
@@ -24,6 +39,8 @@ export const KeeperConfig = z
     monitors: z.array(MonitorAddress.strict()).min(1).max(8).optional(),
     /** Shared secret of keepers and monitor; see `proof` and `derivedPassword` in proof.ts. */
     clusterKey: ClusterKey,
+    /** Only the first node has it. It acts once, where there is no data. */
+    restoreFrom: RestoreSource.optional(),
   })
   .transform(({ monitor, monitors, ...rest }, context) => {
     const contacts = monitors ?? (monitor === undefined ? [] : [monitor]);

@@ -8,6 +8,8 @@ export const PATHS = {
   nodeVolume: '/var/lib/postgresql',
   /** Volume of the backups' repository, the same one in every PostgreSQL node. */
   backupVolume: '/var/lib/postgres-backup',
+  /** The repository from which the first node of a new cluster restores, read-only. */
+  restoreVolume: '/var/lib/postgres-restore',
   /** Folder in memory with pgBackRest's config, which holds the passphrase, and its locks. */
   archiveRun: '/dev/shm/postgres-archive',
   /** Volume of the monitor: the store. */

@@ -12,7 +12,7 @@
  */
 
 import { z } from 'zod';
-import { BackupView, JobOrder } from './backups';
+import { BackupView, GAPS_MAX, Gap, JobOrder } from './backups';
 import { FailureCode, known, LogCode } from './codes';
 import { NODES_MAX, PEM_MAX, STATUS_ROWS_MAX } from './limits';
 import { Lsn } from './lsn-schema';
@@ -282,8 +282,6 @@ export const SlotView = z.object({
 });
 export type SlotView = z.infer<typeof SlotView>;
 
-const SegmentName = z.string().regex(/^[0-9A-F]{24}$/);
-
 /** The archive as the node that archives sees it. */
 export const ArchiveView = z.object({
   /** The newest lease has not ended. */
@@ -291,12 +289,15 @@ export const ArchiveView = z.object({
   /** Files that wait for the archive, and their size together, bytes. */
   waiting: z.number().int().min(0),
   waitingBytes: z.number().min(0),
-  /** Up to here all write-ahead log of this leader's history is in the repository, or in the gap. Null: not known. */
+  /** Up to here all write-ahead log of this leader's history is in the repository, or in the gaps. Null: not known. */
   archivedTo: Lsn.nullable(),
   /** Timeline of the leader that `archivedTo` is about; absent: not known. */
   timeline: z.number().int().optional(),
-  /** First and last file that is in no backup: it was let go or was not there any more; absent: there is no gap. */
-  gap: z.object({ from: SegmentName, to: SegmentName }).optional(),
+  /**
+   * What is in no backup, oldest first: it was let go or was not there any more. A gap is listed as long as a backup is
+   * kept that begins before its end; absent: there is none.
+   */
+  gaps: z.array(Gap).max(GAPS_MAX).optional(),
   /** Why the archive takes nothing; absent: it does. */
   problem: z.string().max(1_000).optional(),
 });
@@ -483,9 +484,11 @@ export const MonitorFrame = z.discriminatedUnion('type', [
      * ping gives no time.
      */
     archive: z.object({ term: z.number().int(), heard: z.number().int() }).optional(),
-    /** `archivedTo` and `timeline` of the node that archives, or archived last. */
+    /** `archivedTo`, `timeline` and `gaps` of the node that archives, or archived last. */
     archivedTo: Lsn.optional(),
     archivedTimeline: z.number().int().optional(),
+    /** Beside `archivedTo`: its gaps; absent: there is none. */
+    archivedGaps: z.array(Gap).max(GAPS_MAX).optional(),
     /** Beside `archive`: the job for the backups. */
     backup: JobOrder.optional(),
     /** A person confirmed this restore: the data from before it are to be removed. */

@@ -5,6 +5,7 @@
  * that was asleep has time left.
  */
 import { inBackground, messageOf } from '../contract/errors';
+import { gapsFrom } from '../contract/gaps';
 import type { ArchiveView, BackupSettings, MonitorFrame, NodeSettings } from '../contract/messages';
 import type { Leadership } from './leadership';
 import type { Archive, Archived, Clock, View } from './ports';
@@ -45,8 +46,8 @@ interface Tour {
   busy: boolean;
   /** The file that is being written, and since when it is known. */
   present: { at: string | null; sinceMs: number };
-  /** Last file of the gap that was noted. */
-  gapTo: string | undefined;
+  /** The newest gap as it was noted last. */
+  gap: { from: string; to: string } | undefined;
 }
 
 export class Archiving {
@@ -76,7 +77,12 @@ export class Archiving {
     const { tour, problem, archive } = this;
     if (tour === null) return undefined;
     const open = this.untilMs > archive.bootMs();
-    return { open, ...archive.look(this.flushLsn), ...(problem && { problem: problem.message }) };
+    const { gaps, ...queue } = archive.look(this.flushLsn);
+    return {
+      ...{ open, ...queue },
+      ...(gaps !== undefined && gaps.length > 0 && { gaps }),
+      ...(problem && { problem: problem.message }),
+    };
   }
 
   private get flushLsn(): string {
@@ -84,10 +90,10 @@ export class Archiving {
   }
 
   /** Takes a ping, right before it is answered. */
-  pinged({ n, archive, archivedTo, archivedTimeline }: Ping): void {
+  pinged({ n, archive, archivedTo, archivedTimeline, archivedGaps = [] }: Ping): void {
     const backup = this.host.settings?.backup;
     if (archivedTo !== undefined && archivedTimeline !== undefined) {
-      this.archived = { lsn: archivedTo, timeline: archivedTimeline };
+      this.archived = { lsn: archivedTo, timeline: archivedTimeline, gaps: archivedGaps };
     }
     this.keepWal(backup !== undefined);
     if (backup === undefined) {
@@ -119,7 +125,7 @@ export class Archiving {
     // A new leader's clients have the machine to themselves for a while.
     if (!leadership.calm || this.untilMs <= this.archive.bootMs()) return;
     const present = { at: null, sinceMs: 0 };
-    this.tour ??= { leadership, timeline, ready: false, busy: false, present, gapTo: undefined };
+    this.tour ??= { leadership, timeline, ready: false, busy: false, present, gap: undefined };
     this.relieve(this.tour, queueBytes);
     this.work(this.tour);
   }
@@ -130,14 +136,24 @@ export class Archiving {
     return isPresent && this.untilMs > this.archive.bootMs();
   }
 
+  /** The oldest backup begins with this file: gaps before it concern none. */
+  forgetGaps(walStart: string): void {
+    const { tour } = this;
+    if (tour?.ready !== true) return;
+    inBackground(
+      () => this.archive.changeGaps((gaps) => gapsFrom(gaps, walStart)),
+      (error) => this.say(`the gaps of the archive: ${messageOf(error)}`),
+    );
+  }
+
   /** This node does not archive, or not any more. */
   private end(): void {
     const { tour } = this;
     this.untilMs = Number.NEGATIVE_INFINITY;
     if (tour === null) return;
     this.archive.shut();
-    const { archivedTo } = this.archive.look(this.flushLsn);
-    if (tour.ready && archivedTo !== null) this.archived = { lsn: archivedTo, timeline: tour.timeline };
+    const { archivedTo, gaps = [] } = this.archive.look(this.flushLsn);
+    if (tour.ready && archivedTo !== null) this.archived = { lsn: archivedTo, timeline: tour.timeline, gaps };
     this.tour = null;
     this.problem = null;
   }
@@ -176,7 +192,7 @@ export class Archiving {
     if (!tour.ready) {
       await archive.prepare(tour.timeline, this.archived);
       tour.ready = true;
-      tour.gapTo = archive.look(this.flushLsn).gap?.to;
+      tour.gap = archive.look(this.flushLsn).gaps?.at(-1);
     }
     while (this.holds(tour) && (await archive.push(this.flushLsn))) this.succeeded(tour);
     if (!this.holds(tour)) return;
@@ -205,7 +221,7 @@ export class Archiving {
   private succeeded(tour: Tour): void {
     if (this.tour !== tour) return;
     this.problem = null;
-    this.noteGap(tour);
+    this.noteGap(tour, true);
   }
 
   private failed(message: string): void {
@@ -222,16 +238,17 @@ export class Archiving {
     inBackground(
       async () => {
         await this.archive.letGo(this.flushLsn, queueBytes);
-        if (this.tour === tour) this.noteGap(tour);
+        if (this.tour === tour) this.noteGap(tour, false);
       },
       (error) => this.say(`the gap of the archive is not written down: ${messageOf(error)}`),
     );
   }
 
-  private noteGap(tour: Tour): void {
-    const { gap } = this.archive.look(this.flushLsn);
-    if (gap === undefined || gap.to === tour.gapTo) return;
-    tour.gapTo = gap.to;
+  /** Notes a gap at its beginning and, when the archive takes files again, at its end. */
+  private noteGap(tour: Tour, isOver: boolean): void {
+    const gap = this.archive.look(this.flushLsn).gaps?.at(-1);
+    if (gap === undefined || gap.to === tour.gap?.to || (!isOver && gap.from === tour.gap?.from)) return;
+    tour.gap = gap;
     const what = `write-ahead log from ${gap.from} to ${gap.to} was let go or is lost: it is in no backup`;
     this.host.note('error', 'ARCHIVE_GAP', what);
   }
@@ -246,6 +263,9 @@ export class Archiving {
     this.keepAtMs = clock.nowMs() + LOOK_MS;
     inBackground(
       async () => {
+        const { archived } = this;
+        // They are written down before this node lets go of anything that comes after them.
+        if (leadership === null && archived !== null) await this.archive.changeGaps(() => archived.gaps);
         if (wanted) await this.archive.keep(this.keptFrom(leadership));
         else await this.archive.release();
         this.released = !wanted;

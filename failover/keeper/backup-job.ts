@@ -4,6 +4,7 @@
  */
 import type { BackupView, Job, JobEnd, JobKind, JobOrder, Repository } from '../contract/backups';
 import { inBackground, messageOf } from '../contract/errors';
+import { isBehind } from '../contract/gaps';
 import { compareLsn } from '../contract/lsn';
 import type { ArchiveView, MonitorFrame, NodeSettings } from '../contract/messages';
 import type { Leadership } from './leadership';
@@ -39,6 +40,8 @@ export interface BackupHost {
   /** The archive as the status shows it; undefined: this node does not archive. */
   readonly archive?: ArchiveView;
   leadership(): Leadership | null;
+  /** The oldest backup begins with this file of write-ahead log. */
+  forgetGaps(walStart: string): void;
   note(level: NoteLevel, code: NoteOf, message: string): void;
   /** The status has news. */
   report(): void;
@@ -66,7 +69,9 @@ export class BackupJobs {
   private pingedBootMs = Number.NEGATIVE_INFINITY;
   private noteAtMs = Number.NEGATIVE_INFINITY;
   private readonly reached = new ReachedTime();
-  private shown: { text: string; version: number; repository: Repository } | null = null;
+  /** What was reported last; null: nothing in this leadership. */
+  private shown: { text: string; repository: Repository } | null = null;
+  private version = 0;
 
   constructor(
     private readonly tool: BackupTool,
@@ -94,14 +99,18 @@ export class BackupJobs {
   /** What the repository holds, and whether it can be used. */
   private repository(): { version: number; repository?: Repository } {
     const { facts, host } = this;
-    if (facts === null) return { version: 0 };
-    const { left = [], ...rest } = facts;
-    const isOf = ({ label }: { label: string }) => !left.includes(label);
-    const backups = facts.backups.map((one) => ({ ...one, usable: isOf(one) && isUsable(one, host.archive) }));
-    const repository = { ...rest, backups };
-    const text = JSON.stringify(repository);
-    if (text !== this.shown?.text) this.shown = { text, repository, version: (this.shown?.version ?? 0) + 1 };
-    return { version: this.shown.version, repository: this.shown.repository };
+    const { archive } = host;
+    // While the archive's position and gaps are not known, what was said last stays.
+    if (facts !== null && archive !== undefined && archive.archivedTo !== null) {
+      const { left = [], ...rest } = facts;
+      const isOf = ({ label }: { label: string }) => !left.includes(label);
+      const backups = facts.backups.map((one) => ({ ...one, usable: isOf(one) && isUsable(one, archive) }));
+      const repository = { ...rest, backups };
+      const text = JSON.stringify(repository);
+      if (text !== this.shown?.text) this.version += 1;
+      this.shown = { text, repository };
+    }
+    return this.shown === null ? { version: 0 } : { version: this.version, repository: this.shown.repository };
   }
 
   /** Takes a ping, after the archive has taken it. */
@@ -133,6 +142,7 @@ export class BackupJobs {
     this.stop('the leadership ended');
     this.leadership = null;
     this.facts = null;
+    this.shown = null;
     this.problem = undefined;
     this.lookAtMs = Number.NEGATIVE_INFINITY;
     this.reached.forget();
@@ -172,6 +182,8 @@ export class BackupJobs {
     if (this.leadership === leadership) {
       this.facts = facts;
       this.problem = undefined;
+      const oldest = oldestFile(facts);
+      if (oldest !== null) this.host.forgetGaps(oldest);
     }
     return facts;
   }
@@ -271,14 +283,22 @@ function whyStopped({ reason }: AbortSignal): string {
   return reason instanceof Stopped ? reason.message : 'PostgreSQL was told to stop';
 }
 
-/** See `usable` in contract/backups.ts. File names are compared without their timeline. */
+/** See `usable` in contract/backups.ts. */
 function isUsable(
   { stopLsn, walStart }: RepositoryFacts['backups'][number],
-  archive: ArchiveView | undefined,
+  { archivedTo, gaps = [] }: ArchiveView,
 ): boolean {
-  if (stopLsn === null || walStart === null) return false;
-  const { gap } = archive ?? {};
-  if (gap !== undefined && walStart.slice(8) <= gap.to.slice(8)) return false;
-  const archivedTo = archive?.archivedTo ?? null;
-  return archivedTo === null || compareLsn(archivedTo, stopLsn) >= 0;
+  if (stopLsn === null || walStart === null || archivedTo === null) return false;
+  return gaps.every((gap) => isBehind(gap, walStart)) && compareLsn(archivedTo, stopLsn) >= 0;
+}
+
+/** First file of write-ahead log of the oldest backup; null: there is none, or it is not known. */
+function oldestFile({ backups, leftOut }: RepositoryFacts): string | null {
+  if (leftOut > 0) return null;
+  let oldest: string | null = null;
+  for (const { walStart } of backups) {
+    if (walStart === null) return null;
+    if (oldest === null || walStart.slice(8) < oldest.slice(8)) oldest = walStart;
+  }
+  return oldest;
 }

@@ -429,6 +429,10 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
     return this.archiving?.view;
   }
 
+  forgetGaps(walStart: string): void {
+    this.archiving?.forgetGaps(walStart);
+  }
+
   /** What the status says of the backups. */
   get backup(): Status['backup'] {
     return this.jobs?.view;

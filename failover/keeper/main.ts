@@ -17,6 +17,7 @@ import { systemClock } from './clock';
 import { Keeper } from './keeper';
 import { StateFolder } from './memory';
 import { checkSettings } from './postgres/check-settings';
+import { lookAtRepository } from './postgres/look-at-repository';
 import { placeOf } from './postgres/place';
 import { Server } from './postgres/server';
 
@@ -53,8 +54,8 @@ function tellHealth(healthy: boolean): void {
 async function main(): Promise<void> {
   for (const signal of UNUSED_SIGNALS) process.on(signal, () => log(`${signal} is ignored`));
   const config = readConfig();
-  const { node, clusterKey } = config;
-  const postgres = new Server(placeOf(node, clusterKey, PATHS.nodeVolume), memoryLimit());
+  const { node, clusterKey, restoreFrom } = config;
+  const postgres = new Server(placeOf(node, clusterKey, PATHS.nodeVolume), memoryLimit(), restoreFrom);
   const files = new StateFolder(`${PATHS.nodeVolume}/keeper`);
   const keeper = new Keeper({ config, postgres, clock: systemClock, files, log });
   const health = setInterval(() => tellHealth(keeper.healthy()), HEALTH_EVERY_MS);
@@ -86,4 +87,6 @@ if (process.argv[2] === 'check-settings') {
   checkSettings(memoryLimit(), (line) => process.stdout.write(`${line}\n`))
     .then((code) => process.exit(code))
     .catch(fail);
+} else if (process.argv[2] === 'look-at-repository') {
+  lookAtRepository((line) => process.stdout.write(`${line}\n`)).catch(fail);
 } else main().catch(fail);

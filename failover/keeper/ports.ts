@@ -3,7 +3,7 @@
  * logic knows only these interfaces. The real implementations are beside it; the simulator and the tests have their
  * own.
  */
-import type { Backup, BackupType } from '../contract/backups';
+import type { Backup, BackupType, Gap } from '../contract/backups';
 import type { FailureCode } from '../contract/codes';
 import type {
   ArchiveView,
@@ -184,10 +184,11 @@ export interface Source {
   address: string;
 }
 
-/** Up to here the repository has all write-ahead log, and on this timeline it was written. */
+/** Up to here the repository has all write-ahead log but the gaps, and on this timeline it was written. */
 export interface Archived {
   lsn: string;
   timeline: number;
+  gaps: readonly Gap[];
 }
 
 /** The backups' repository, and what this node hands to it. Files of write-ahead log go there one after the other. */
@@ -215,6 +216,8 @@ export interface Archive {
   look(flushLsn: string): ArchiveQueue;
   /** Lets write-ahead log go, so that no more than `queueBytes` waits, and writes the gap down. */
   letGo(flushLsn: string, queueBytes: number): Promise<void>;
+  /** Changes the list of gaps, which outlives the container. One change after the other. */
+  changeGaps(make: (gaps: readonly Gap[]) => readonly Gap[]): Promise<void>;
   /** Beginning of the file that is being written; null: not known. */
   present(flushLsn: string): string | null;
   /** Finishes the file that is being written. Writes write-ahead log. */
@@ -273,7 +276,7 @@ export type MadeFrom = Extract<RestoreSource, { kind: 'backup' }> | { kind: 'kep
 /** Folder in which the restored data are made. */
 export const RESTORED = 'data.restored';
 
-export type ArchiveQueue = Pick<ArchiveView, 'waiting' | 'waitingBytes' | 'archivedTo' | 'timeline' | 'gap'>;
+export type ArchiveQueue = Pick<ArchiveView, 'waiting' | 'waitingBytes' | 'archivedTo' | 'timeline' | 'gaps'>;
 
 /** One PostgreSQL and its data directory. Every call has its own deadline and throws {@link KeeperError} or an Error. */
 export interface Postgres {
@@ -296,6 +299,11 @@ export interface Postgres {
 
   /** Creates a new cluster in `data.new`, complete and synced. */
   initialise(): Promise<void>;
+  /**
+   * Restores another cluster in `data.new` instead, complete and synced, and resolves with how far it goes, for people.
+   * Absent: there is none to restore. Throws RESTORE_IMPOSSIBLE, DATA_EXISTS when it was restored already, DISK_TOO_SMALL.
+   */
+  readonly restore?: (progress: (text: string) => void, signal: AbortSignal) => Promise<string>;
   /**
    * Throws LEADER_UNREACHABLE when the source does not answer as a primary over the replication role. Makes the folders
    * of its tablespaces where that is possible.

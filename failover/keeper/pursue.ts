@@ -42,7 +42,7 @@ export class Pursuit {
       case 'wait':
         return { pass: () => this.wait(target.unready !== true) };
       case 'bootstrap':
-        return { pass: () => this.bootstrap() };
+        return { pass: (pass) => this.bootstrap(pass) };
       case 'lead':
         return new LeadPursuit(tools, order, target);
       case 'follow':
@@ -62,14 +62,19 @@ export class Pursuit {
     return { done };
   }
 
-  private async bootstrap(): Promise<Outcome> {
+  private async bootstrap({ signal }: Pass): Promise<Outcome> {
     const { host, postgres } = this.parts;
     if (host.view.dataExists) {
       if (host.state.fresh && !host.view.running) return { done: true };
       throw new KeeperError('DATA_EXISTS', 'a new cluster is made only where there is no data');
     }
     this.lives.show('initialising');
-    await postgres.initialise();
+    if (postgres.restore === undefined) await postgres.initialise();
+    else {
+      const progress = (text: string) => host.note('info', 'COPY_PROGRESS', text);
+      host.note('info', 'RESTORE_DONE', await postgres.restore(progress, signal));
+    }
+    if (signal.aborted) return { done: false };
     await adopt(this.parts, { fresh: true, joined: null });
     this.lives.activity = null;
     return { done: true };

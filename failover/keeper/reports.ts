@@ -102,7 +102,7 @@ function stable(status: Status): string {
     upMs: 0,
     slots: null,
     freeBytes: null,
-    archive: status.archive && { gap: status.archive.gap, problem: status.archive.problem },
+    archive: status.archive && { gaps: status.archive.gaps, problem: status.archive.problem },
     backup: status.backup && {
       ...{ ...status.backup, archivedMs: null, repository: null },
       job: status.backup.job?.id,

@@ -225,6 +225,7 @@ export class Backups implements BackupCommand {
     const backups = repository?.backups ?? [];
     const next = repository === null ? null : this.next(repository, plan, wallMs);
     const window = windowOf(backups, view?.archivedMs ?? null);
+    const gaps = archive?.gaps ?? [];
     const newest = (wanted: (type: string) => boolean) => {
       const one = backups.findLast(({ type, usable }) => usable && wanted(type));
       return one === undefined
@@ -252,7 +253,8 @@ export class Backups implements BackupCommand {
         waitingBytes: archive?.waitingBytes ?? null,
         lagSeconds: view?.archivedMs == null ? null : Math.max(0, Math.round((wallMs - view.archivedMs) / 1_000)),
         archivedTo: archive?.archivedTo ?? null,
-        gap: archive?.gap ?? null,
+        gap: repository !== null && window === null ? (gaps.at(-1) ?? null) : null,
+        gaps,
       },
       storedBytes: backups.reduce((sum, { storedBytes }) => sum + storedBytes, 0),
       freeBytes: repository?.freeBytes ?? null,

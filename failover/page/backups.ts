@@ -1,6 +1,7 @@
 /** The part of the page about backups: what can be restored, the last and the next run, and the archive. */
 import { createElement as h, type JSXNode } from 'hono/jsx/dom';
 import type { BackupSummary } from '../contract/api';
+import { placeWords } from '../contract/backup-place';
 import { ago, bytes, clock, span } from './format';
 
 /** The lines of the section. */
@@ -11,7 +12,7 @@ export function backupsOf(backup: BackupSummary): JSXNode[] {
       ? 'nothing yet: there is no backup that can be restored'
       : `each moment from ${clock(window.from)} to ${clock(window.to)}`;
   const bad = [
-    archive.gap === null || window !== null
+    archive.gap === null
       ? null
       : `Gap: the files ${archive.gap.from} to ${archive.gap.to} of the write-ahead log are in no backup.`,
     lastJob?.result === 'failed' ? `The last job failed: ${lastJob.message}` : null,
@@ -23,9 +24,16 @@ export function backupsOf(backup: BackupSummary): JSXNode[] {
     line('Last', lastOf(backup), 'backup-last'),
     line('Next', nextOf(backup), 'backup-next'),
     line('Archive', archiveOf(backup), 'backup-archive'),
+    ...(archive.gap === null && archive.gaps.length > 0 ? [line('Gaps', gapsOf(archive.gaps), 'backup-gaps')] : []),
     ...bad.map((words) => h('p', { class: 'panel bad', role: 'alert' }, words)),
-    h('p', null, h('small', null, 'They are on this machine: a loss of the machine loses them, too.')),
+    h('p', null, h('small', null, placeWords())),
   ];
+}
+
+/** Gaps that a backup was made after. */
+function gapsOf(gaps: BackupSummary['archive']['gaps']): string {
+  const { from, to } = gaps.at(-1) ?? {};
+  return `${gaps.length}, before the window; the newest: ${from} to ${to}`;
 }
 
 function line(label: string, words: string, id: string): JSXNode {

@@ -17,7 +17,7 @@ const ANSWER: BackupsAnswer = {
   last: { label: BACKUP.label, type: 'full', at: BACKUP.stop, sizeBytes: BACKUP.sizeBytes },
   next: { kind: 'incr', at: '2026-06-02T12:00:00.000Z' },
   ...{ job: null, lastJob: null, old: null, problem: null },
-  archive: { open: true, waitingBytes: 1024 ** 2, lagSeconds: 40, archivedTo: '0/500000', gap: null },
+  archive: { open: true, waitingBytes: 1024 ** 2, lagSeconds: 40, archivedTo: '0/500000', gap: null, gaps: [] },
   ...{ storedBytes: 3 * 1024 ** 2, freeBytes: 1024 ** 3, backups: [BACKUP], leftOut: 0 },
 };
 const END = { id: 'j', kind: 'full' as const, message: 'made', ended: BACKUP.stop, tookMs: 1_234, damaged: [] };
@@ -54,11 +54,17 @@ it('tells the state, also without a word after backup, and ends with 1 when the 
     ...ANSWER,
     window: null,
     old: 'the newest backup is of May',
-    archive: { ...ANSWER.archive, gap },
+    archive: { ...ANSWER.archive, gap, gaps: [gap] },
   };
   const bad = await says('backup status');
   expect(bad.code).toBe(EXIT.failed);
-  expect(bad.out.join('\n')).toMatch(/nothing yet.*Gap: the files 0{7}10+5 to 0{7}10+7 .*Too old: the newest/s);
+  expect(bad.out.join('\n')).toMatch(
+    /nothing yet.*on this machine.*Gap: the files 0{7}10+5 to 0{7}10+7 .*no backup made since.*Too old: the newest/s,
+  );
+  // A backup was made since: the state is well, and only the list tells of it.
+  monitor.backups = { ...ANSWER, archive: { ...ANSWER.archive, gaps: [gap] } };
+  expect((await says('backup status')).out.join('\n')).not.toContain('Gap');
+  expect((await says('backup list')).out.at(-1)).toMatch(/^Gap: the files 0{7}10+5 to 0{7}10+7 of .* in no backup\.$/);
 });
 
 it('asks for a backup and shows its progress until its end', async () => {

@@ -84,5 +84,6 @@ function target(stack: string, url: string, { token = TOKEN, config = {}, setPas
     setPassword,
     requiresTls: false,
     caCertificate: async () => 'the-certificate\n',
+    backupPassphrase: async () => 'the-passphrase',
   };
 }

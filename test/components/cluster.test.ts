@@ -99,7 +99,7 @@ describe('the cluster', () => {
       'databasePassword',
       'adminToken',
     ];
-    expect((await names({ backend: 'false' })).sort()).toEqual(always.sort());
+    expect((await names({ backend: 'false', backup: 'false' })).sort()).toEqual(always.sort());
     const optional = [
       'apiUrl',
       'apiDocsUrl',
@@ -109,7 +109,7 @@ describe('the cluster', () => {
       'poolUrl',
       'backupPassphrase',
     ];
-    const all = await names({ pgadmin: 'true', monitoring: 'true', pooler: 'true', backup: 'true' });
+    const all = await names({ pgadmin: 'true', monitoring: 'true', pooler: 'true' });
     expect(all).toEqual(expect.arrayContaining([...always, ...optional]));
   });
 

@@ -215,6 +215,6 @@ it('hands the lead over at once while the repository hangs, and the next leader 
     (file) => Number.parseInt(file.slice(8, 16), 16) * 4_096 + Number.parseInt(file.slice(16), 16),
   );
   expect(numbers.filter((number, at) => at > 0 && number - (numbers[at - 1] ?? 0) > 1)).toEqual([]);
-  expect(archive?.gap).toBeUndefined();
+  expect(archive?.gaps).toBeUndefined();
   expect(await inRepository(A, '00000005.history')).toHaveLength(1);
 });

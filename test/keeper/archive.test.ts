@@ -26,8 +26,7 @@ beforeEach(() => {
     'echo "Bytes per WAL segment: 1048576"; for n in "Database cluster state:  in production" "Database system identifier: 7" "Minimum recovery ending location: 0/0" "Latest checkpoint location: 0/100000" "Latest checkpoint\'s TimeLineID: 2" "Latest checkpoint\'s REDO location: 0/100000" "Min recovery ending loc\'s timeline: 0" "max_connections setting: 100" "max_worker_processes setting: 8" "max_wal_senders setting: 10" "max_prepared_xacts setting: 0" "max_locks_per_xact setting: 64" "wal_level setting: replica"; do echo "$n"; done',
   );
   script('pgbackrest', `echo "$@" | sed 's/.*--stanza=//; s| /.*/| |' >> ${join(folder, 'calls')}`);
-  const place = { data: join(folder, 'data'), volume: folder, port: 5432, clusterKey: 'k'.repeat(40) } as Place;
-  archive = new NodeArchive(place, {} as OwnSessions, join(folder, 'run'));
+  archive = new NodeArchive(place(), {} as OwnSessions, join(folder, 'run'));
   archive.begin();
   // A fork from timeline 1 to 2 within file …03.
   writeFileSync(join(wal, '00000002.history'), '1\t0/3000F0\tno recovery target specified\n');
@@ -38,6 +37,7 @@ afterEach(() => {
   rmSync(folder, { recursive: true, force: true });
 });
 
+const place = () => ({ data: join(folder, 'data'), volume: folder, port: 5432, clusterKey: 'k'.repeat(40) }) as Place;
 const touch = (name: string) => writeFileSync(join(wal, name), '');
 function script(name: string, text: string): void {
   writeFileSync(join(folder, 'bin', name), `#!/bin/sh\n${text}\n`);
@@ -50,15 +50,15 @@ async function pushAll(flushLsn = FLUSHED): Promise<void> {
 }
 
 it('hands over the history first, then what the former leader had not, in order', async () => {
-  await archive.prepare(2, { lsn: '0/200000', timeline: 1 });
+  await archive.prepare(2, { lsn: '0/200000', timeline: 1, gaps: [] });
   expect(calls()[0]).toBe('c7 stanza-create');
   await pushAll();
   expect(pushed()).toEqual(['00000002.history', file(1, 2), file(2, 3), file(2, 4), file(2, 5)]);
-  expect(archive.look(FLUSHED)).toEqual({ waiting: 0, waitingBytes: 0, archivedTo: '0/600000', timeline: 2 });
+  expect(archive.look(FLUSHED)).toEqual({ waiting: 0, waitingBytes: 0, archivedTo: '0/600000', timeline: 2, gaps: [] });
 });
 
 it('goes on where it failed', async () => {
-  await archive.prepare(2, { lsn: '0/300000', timeline: 2 });
+  await archive.prepare(2, { lsn: '0/300000', timeline: 2, gaps: [] });
   await archive.push(FLUSHED);
   script('pgbackrest', 'echo "ERROR: [045]: WAL file already exists with a different checksum" >&2; exit 45');
   for (let turn = 0; turn < 2; turn++) {
@@ -68,37 +68,52 @@ it('goes on where it failed', async () => {
 });
 
 it('writes down what is not there any more, before it goes on', async () => {
-  await archive.prepare(2, { lsn: '0/100000', timeline: 1 });
+  await archive.prepare(2, { lsn: '0/100000', timeline: 1, gaps: [] });
   rmSync(join(wal, file(2, 4)));
   await pushAll();
   expect(pushed()).toEqual(['00000002.history', file(1, 2), file(2, 3), file(2, 5)]);
-  const gap = { from: file(1, 1), to: file(2, 4) };
-  expect(archive.look(FLUSHED).gap).toEqual(gap);
-  const next = new NodeArchive(
-    { data: join(folder, 'data'), volume: folder, clusterKey: 'k' } as Place,
-    {} as OwnSessions,
-    join(folder, 'run'),
-  );
+  const gaps = [
+    { from: file(1, 1), to: file(1, 1) },
+    { from: file(2, 4), to: file(2, 4) },
+  ];
+  expect(archive.look(FLUSHED).gaps).toEqual(gaps);
+  const next = new NodeArchive(place(), {} as OwnSessions, join(folder, 'run'));
   next.begin();
   await next.prepare(2, null);
-  expect(next.look(FLUSHED).gap).toEqual(gap);
+  expect(next.look(FLUSHED).gaps).toEqual(gaps);
+  // What it hears from the leader before it takes the place of its own list.
+  const heard = [{ from: file(1, 0), to: file(1, 0) }];
+  await next.prepare(2, { lsn: '0/500000', timeline: 2, gaps: heard });
+  expect(next.look(FLUSHED).gaps).toEqual(heard);
+  const later = new NodeArchive(place(), {} as OwnSessions, join(folder, 'run'));
+  later.begin();
+  await later.prepare(2, null);
+  expect(later.look(FLUSHED).gaps).toEqual(heard);
+});
+
+it('writes down nothing over a list of gaps that it cannot read, and hands over nothing', async () => {
+  writeFileSync(join(folder, 'archive-gaps.json'), '[{"from":"x"}]');
+  await expect(archive.prepare(2, null)).rejects.toThrow('archive-gaps.json');
+  expect(await archive.push(FLUSHED)).toBe(false);
 });
 
 it('lets go what waits beyond the limit, and writes it down', async () => {
-  await archive.prepare(2, { lsn: '0/200000', timeline: 1 });
+  await archive.prepare(2, { lsn: '0/200000', timeline: 1, gaps: [] });
   await archive.letGo(FLUSHED, 4 * 1024 ** 2);
-  expect(archive.look(FLUSHED).gap).toBeUndefined();
+  expect(archive.look(FLUSHED).gaps).toEqual([]);
   await archive.letGo(FLUSHED, 2 * 1024 ** 2);
-  expect(archive.look(FLUSHED)).toMatchObject({ waiting: 2, gap: { from: file(1, 2), to: file(2, 3) } });
+  expect(archive.look(FLUSHED)).toMatchObject({ waiting: 2, gaps: [{ from: file(1, 2), to: file(2, 3) }] });
+  await archive.letGo(FLUSHED, 1024 ** 2);
+  expect(archive.look(FLUSHED)).toMatchObject({ waiting: 1, gaps: [{ from: file(1, 2), to: file(2, 4) }] });
   await pushAll();
-  expect(pushed()).toEqual(['00000002.history', file(2, 4), file(2, 5)]);
+  expect(pushed()).toEqual(['00000002.history', file(2, 5)]);
 });
 
 it.each([
   ['when it is told to', () => archive.shut()],
   ['when PostgreSQL shuts down', () => archive.close()],
 ])('ends pgBackRest and its children %s', async (_, end) => {
-  await archive.prepare(2, { lsn: '0/500000', timeline: 2 });
+  await archive.prepare(2, { lsn: '0/500000', timeline: 2, gaps: [] });
   script('pgbackrest', `sleep 300 & echo $! > ${join(folder, 'pid')}; wait`);
   const push = archive.push(FLUSHED);
   await waitFor(
@@ -129,6 +144,8 @@ it('encrypts the repository with a passphrase that is not the cluster key', () =
   expect(text).toContain('repo1-cipher-type=aes-256-cbc\n');
   expect(text).toMatch(/^repo1-cipher-pass=[0-9a-f]{64}$/m);
   expect(text).not.toContain(clusterKey);
+  // Without it pgBackRest warns, and with a small one a command that a person runs would remove backups.
+  expect(text).toContain('repo1-retention-full=9999999\n');
   // pgBackRest asks for archive_mode otherwise.
   expect(text).toContain('[global:backup]\narchive-check=n\n');
 });

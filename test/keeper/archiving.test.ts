@@ -1,9 +1,10 @@
 /** The archiving of the opened leader: who archives, for how long, in which order, and what ends it. */
 import { expect, it } from 'vitest';
+import type { Gap } from '../../failover/contract/backups';
 import type { NodeSettings } from '../../failover/contract/messages';
 import { Archiving, type ArchivingHost } from '../../failover/keeper/archiving';
 import type { Leadership } from '../../failover/keeper/leadership';
-import type { Archive, ArchiveQueue } from '../../failover/keeper/ports';
+import type { Archive } from '../../failover/keeper/ports';
 import { NO_VIEW, NOTHING_SEEN } from '../../failover/keeper/ports';
 import { STACK_SETTINGS } from '../../simulator/machine';
 
@@ -12,6 +13,7 @@ const SETTINGS: NodeSettings = {
   ...{ ...STACK_SETTINGS, nodes: [{ name: 'a', address: '10.0.0.20' }], postgresSettings: {} },
   backup: { leaseMs: LEASE_MS, queueBytes: 1_000 },
 };
+const file = (segment: number) => `00000001000000000000000${segment}`;
 /** Lets everything that waits for nothing run. */
 const settle = () => new Promise<void>((resolve) => setImmediate(resolve));
 
@@ -27,7 +29,7 @@ function rig() {
     /** Files that are finished and wait. */
     waits: 0,
     present: '0/300000',
-    gap: undefined as ArchiveQueue['gap'],
+    gaps: [] as readonly Gap[],
     /** Called when a file was handed over. */
     after: (() => undefined) as () => void,
     /** Ends the push that hangs; null: none does. */
@@ -39,6 +41,7 @@ function rig() {
   const archive: Archive = {
     bootMs: () => time.boot,
     prepare: async (timeline, archived) => {
+      state.gaps = archived?.gaps ?? state.gaps;
       did.push(`prepare ${timeline} ${archived && `${archived.lsn} of ${archived.timeline}`}`);
       may();
     },
@@ -65,11 +68,14 @@ function rig() {
       waitingBytes: state.waits,
       archivedTo: '0/300000',
       timeline: 2,
-      gap: state.gap,
+      gaps: [...state.gaps],
     }),
     letGo: async (_, bytes) => {
       did.push(`let go ${bytes}`);
-      if (state.waits > bytes) state.gap = { from: 'F', to: 'T' };
+      if (state.waits > bytes) state.gaps = [{ from: file(1), to: file(state.gaps.length === 0 ? 2 : 3) }];
+    },
+    changeGaps: async (make) => {
+      state.gaps = make(state.gaps);
     },
     present: () => state.present,
     switchSegment: async () => void did.push('switch'),
@@ -91,14 +97,14 @@ function rig() {
     time.mono += ms;
   };
   /** A ping 100 ms later, which says that the monitor has the answer to the one before it, or to an older one. */
-  const ping = async (term: number | null = 3, heard = n, archivedTo?: string) => {
+  const ping = async (term: number | null = 3, heard = n, archivedTo?: string, archivedGaps?: Gap[]) => {
     pass(100);
     n += 1;
     archiving.pinged({
       type: 'ping',
       n,
       ...(term !== null && { archive: { term, heard } }),
-      ...(archivedTo && { archivedTo, archivedTimeline: 1 }),
+      ...(archivedTo && { archivedTo, archivedTimeline: 1, ...(archivedGaps && { archivedGaps }) }),
     });
     for (let turn = 0; turn < 5; turn++) await settle();
   };
@@ -310,9 +316,45 @@ it('lets write-ahead log go only while the archive takes nothing, and notes the 
     for (let more = 0; more < 60; more++) await ping();
   }
   expect(did).toContain('let go 1000');
-  expect(notes.filter((note) => note.startsWith('ARCHIVE_GAP'))).toEqual([
-    'ARCHIVE_GAP write-ahead log from F to T was let go or is lost: it is in no backup',
-  ]);
+  const gapNotes = () => notes.filter((note) => note.startsWith('ARCHIVE_GAP'));
+  const words = (to: number) =>
+    `ARCHIVE_GAP write-ahead log from ${file(1)} to ${file(to)} was let go or is lost: it is in no backup`;
+  expect(gapNotes()).toEqual([words(2)]);
+  state.fails = null;
+  const { hangs } = state;
+  state.hangs = null;
+  hangs();
+  pass(60_000);
+  for (let turn = 0; turn < 5; turn++) await ping();
+  expect(gapNotes()).toEqual([words(2), words(3)]);
+});
+
+it('writes down on a standby what the leader let go, and goes on from there when it leads itself', async () => {
+  const { state, ping, archiving, did } = rig();
+  const { leadership } = state;
+  state.leadership = null;
+  const gap = { from: file(1), to: file(2) };
+  await ping(null, 0, '0/300000', [gap]);
+  expect(state.gaps).toEqual([gap]);
+  // The monitor is a new one and knows nothing yet.
+  for (let turn = 0; turn < 60; turn++) await ping(null);
+  expect(state.gaps).toEqual([gap]);
+  state.leadership = leadership;
+  for (let turn = 0; turn < 3; turn++) await ping();
+  expect(did).toContain('prepare 2 0/300000 of 1');
+  expect(archiving.view?.gaps).toEqual([gap]);
+});
+
+it('forgets a gap when no backup that it cuts off is kept any more', async () => {
+  const { state, opened, archiving } = rig();
+  await opened();
+  state.gaps = [1, 3, 5].map((segment) => ({ from: file(segment), to: file(segment) }));
+  archiving.forgetGaps(file(3));
+  await settle();
+  expect(archiving.view?.gaps?.map(({ to }) => to)).toEqual([file(3), file(5)]);
+  archiving.forgetGaps(`00000002${file(6).slice(8)}`);
+  await settle();
+  expect(archiving.view?.gaps).toBeUndefined();
 });
 
 /** Pings for so many seconds. */

@@ -26,6 +26,7 @@ function rig() {
   const time = { boot: 1_000_000, mono: 1_000, wall: 1_700_000_000_000 };
   const did: string[] = [];
   const notes: string[] = [];
+  const forgot: string[] = [];
   const state = { leadership: calm() as Leadership | null, archive: OPEN as ArchiveView | undefined };
   const repository = { backups: [] as RepositoryFacts['backups'], leftOut: 0, freeBytes: 5 };
   let job = Promise.withResolvers<string[]>();
@@ -54,6 +55,7 @@ function rig() {
       return state.archive;
     },
     leadership: () => state.leadership,
+    forgetGaps: (walStart: string) => void forgot.push(walStart),
     note: (_: string, code: string, message: string) => void notes.push(`${code} ${message}`),
     report: () => undefined,
   };
@@ -93,6 +95,7 @@ function rig() {
     time,
     did,
     notes,
+    forgot,
     state,
     repository,
     jobs,
@@ -238,10 +241,37 @@ it('does not count a backup before a gap', async () => {
   await ping();
   expect(jobs.view?.repository?.backups[0]?.usable).toBe(true);
   const gap = { from: '000000010000000000000004', to: '000000020000000000000004' };
-  state.archive = { ...OPEN, gap };
+  state.archive = { ...OPEN, gaps: [gap] };
   expect(jobs.view?.repository?.backups[0]?.usable).toBe(false);
-  state.archive = { ...OPEN, gap: { from: gap.from.replace(/4$/, '0'), to: gap.from.replace(/4$/, '1') } };
+  const before = { from: gap.from.replace(/4$/, '0'), to: gap.from.replace(/4$/, '1') };
+  state.archive = { ...OPEN, gaps: [before] };
   expect(jobs.view?.repository?.backups[0]?.usable).toBe(true);
+  state.archive = { ...OPEN, gaps: [before, gap] };
+  expect(jobs.view?.repository?.backups[0]?.usable).toBe(false);
+  // While the gaps are not known, what was said last stays.
+  for (const archive of [{ ...OPEN, archivedTo: null }, undefined]) {
+    state.archive = archive;
+    expect(jobs.view?.repository?.backups[0]?.usable).toBe(false);
+  }
+});
+
+it('says with which file the oldest backup begins, unless older ones are left out', async () => {
+  const { ping, repository, forgot, pass } = rig();
+  const look = async () => {
+    pass(300_000);
+    await ping();
+    return forgot.splice(0);
+  };
+  await ping();
+  expect(forgot).toEqual([]);
+  const second = { ...FULL, label: 'second', walStart: '000000030000000000000001' };
+  repository.backups = [FULL, second];
+  expect(await look()).toEqual([second.walStart]);
+  repository.backups = [FULL, { ...second, walStart: null }];
+  expect(await look()).toEqual([]);
+  repository.backups = [FULL];
+  repository.leftOut = 1;
+  expect(await look()).toEqual([]);
 });
 
 it('tells until when a restore could reach', async () => {

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { JobEnd, JobKind } from '../../failover/contract/backups';
 import { PATHS } from '../../failover/contract/layout';
 import type { Target } from '../../failover/contract/messages';
+import { ARCHIVE_SLOT } from '../../failover/contract/naming';
 import { waitFor } from '../rig/wait';
 import { docker, NodePair } from './node-containers';
 
@@ -12,8 +13,14 @@ const JOB_LIMIT_MS = 60_000;
 const STOPPED_LIMIT_MS = 3_000;
 const RESTORED = `${PATHS.nodeVolume}/restored`;
 const SOCKETS = '/tmp';
+const CONFIG = `${PATHS.archiveRun}/backup.conf`;
+const PGBACKREST = `pgbackrest --config=${CONFIG} --stanza=$(sed -n 's/^\\[\\(c[0-9]*\\)\\]$/\\1/p' ${CONFIG})`;
 
-const pair = new NodePair({ prefix: 'bkp', subnet: '10.211.17', port: 17_497 });
+/** Write-ahead log that may wait, and the room for the backups. */
+const QUEUE_BYTES = 4 * 1024 ** 2;
+const BACKUP_MB = 64;
+
+const pair = new NodePair({ prefix: 'bkp', subnet: '10.211.17', port: 17_497, backupMb: BACKUP_MB });
 const { a: NODE, monitor } = pair;
 const psql = (text: string) => docker('exec', NODE, 'psql', '-U', 'postgres', '-Atc', text);
 const shell = (text: string) => docker('exec', NODE, 'sh', '-c', text);
@@ -64,10 +71,9 @@ it('makes a full and an incremental backup, which can be restored to the end of 
   const [full, incr] = monitor.view(NODE).repository?.backups ?? [];
   expect(full?.sizeBytes).toBeGreaterThan(1e7);
   expect(incr?.storedBytes).toBeLessThan(full?.storedBytes ?? 0);
-  const config = `${PATHS.archiveRun}/backup.conf`;
-  expect(await docker('exec', NODE, 'stat', '-c', '%a', config)).toBe('600');
+  expect(await docker('exec', NODE, 'stat', '-c', '%a', CONFIG)).toBe('600');
   // A person restores it beside the running server, without the product's help.
-  await shell(`pgbackrest --config=${config} --stanza=$(sed -n 's/^\\[\\(c[0-9]*\\)\\]$/\\1/p' ${config}) \\
+  await shell(`${PGBACKREST} \\
     --pg1-path=${RESTORED} --type=immediate --target-action=promote restore`);
   await shell(`: > ${RESTORED}/postgresql.conf; : > ${RESTORED}/pg_ident.conf; echo 'local all all trust' > ${RESTORED}/pg_hba.conf;
     /usr/lib/postgresql/17/bin/pg_ctl -D ${RESTORED} -w -t 30 -l /tmp/restored.log \\
@@ -100,9 +106,25 @@ it('kills a job when PostgreSQL stops, which waits for nothing, and the next lea
   expect(held()).toEqual(['full true', 'incr true', 'full true']);
 });
 
+it('makes a backup right after a promotion, although PostgreSQL’s checkpoint of it takes minutes', async () => {
+  // The next start applies these pages anew, and their checkpoint is spread.
+  await psql('CREATE TABLE pages AS SELECT generate_series(1, 100000) AS n');
+  await shell(`kill -9 $(head -1 ${PATHS.nodeVolume}/data/postmaster.pid)`);
+  await monitor.until(NODE, (s) => s.postgres.state === 'stopped', 'crashed', 30_000);
+  await monitor.done(NODE, 3, ALONE);
+  await mayArchive(3);
+  const timelines = 'SELECT timeline_id, left(pg_walfile_name(pg_current_wal_lsn()), 8) FROM pg_control_checkpoint()';
+  console.log(`control file and write-ahead log: ${await psql(timelines)}`);
+  expect((await ended('incr')).result).toBe('done');
+});
+
 it('keeps as many full backups as it is told to', async () => {
   expect((await ended('full')).result).toBe('done');
-  expect(held()).toEqual(['full true', 'full true']);
+  expect(held()).toEqual(['full true', 'incr true', 'full true']);
+  // The keeper's other commands remove nothing, and pgBackRest has nothing to warn of.
+  const commands = ['stanza-create', 'info', 'expire'].map((command) => `${PGBACKREST} ${command}`);
+  expect(await shell(`{ ${commands.join(' && ')}; } 2>&1`)).not.toMatch(/WARN|ERROR/);
+  expect((await shell(`${PGBACKREST} info`)).match(/(full|incr) backup:/g)).toHaveLength(3);
 });
 
 it('finds the repository sound, and names a file in it that is damaged', async () => {
@@ -122,4 +144,27 @@ it('says why a backup failed', async () => {
   await shell(`chmod 700 ${PATHS.backupVolume}/backup/*`);
   expect([result, message]).toEqual(['failed', expect.stringMatching(/Permission denied|unable to/)]);
   expect((await ended('incr')).result).toBe('done');
+});
+
+it('fails in a full repository, bounds what waits, shows the gap, and ends it with the next backup', async () => {
+  monitor.settle({ ...pair.settings, backup: { leaseMs: 2_000, queueBytes: QUEUE_BYTES, keep: 1 } });
+  const before = held().length;
+  await shell(`dd if=/dev/zero of=${PATHS.backupVolume}/filler bs=64k 2>/dev/null || true`);
+  const { result, message } = await ended('full');
+  expect([result, message]).toEqual(['failed', expect.stringMatching(/^pgbackrest ended with .*No space left/)]);
+  const files = 'SELECT pg_logical_emit_message(false, repeat($$x$$, 10), $$y$$), pg_switch_wal()';
+  for (let file = 0; file < 8; file++) await psql(files);
+  const { archive } = await monitor.until(NODE, (s) => s.archive?.gaps !== undefined, 'has a gap', 30_000);
+  expect(archive?.problem).toMatch(/^pgbackrest ended with .*No space left/);
+  const kept = `SELECT pg_current_wal_lsn() - restart_lsn FROM pg_replication_slots WHERE slot_name = '${ARCHIVE_SLOT}'`;
+  await waitFor('no more is kept', 20_000, async () => Number(await psql(kept)) <= QUEUE_BYTES + 2 * 1024 ** 2);
+  expect(monitor.view(NODE).notes.filter((note) => note.startsWith('ARCHIVE_GAP'))).toHaveLength(1);
+  const usable = () => held().filter((one) => one.endsWith('true'));
+  await waitFor('no backup reaches beyond the gap', 20_000, () => held().length >= before && usable().length === 0);
+  await shell(`rm ${PATHS.backupVolume}/filler`);
+  await monitor.until(NODE, (s) => s.archive?.problem === undefined, 'archives again', 60_000);
+  expect((await ended('full')).result).toBe('done');
+  expect(held()).toEqual(['full true']);
+  // No backup from before the gap is kept.
+  await monitor.until(NODE, (s) => s.archive !== undefined && s.archive.gaps === undefined, 'forgets it', 10_000);
 });

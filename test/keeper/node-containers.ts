@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { build } from 'esbuild';
+import type { RestoreSource } from '../../failover/contract/inputs';
 import { PATHS } from '../../failover/contract/layout';
 import type { NodeSettings, Status } from '../../failover/contract/messages';
 import { ScriptedMonitor } from './scripted-monitor';
@@ -64,22 +65,30 @@ export interface NodeOptions {
   clusterKey: string;
   /** Volume of the backups' repository. @default none */
   backupVolume?: string;
+  /** What it restores as a new cluster's first node, and the volume with that repository. */
+  restore?: { source: RestoreSource; volume: string };
 }
 
 /** Creates and starts a node the way the program does: config uploaded, all capabilities dropped, an init as PID 1. */
 export async function startNode(options: NodeOptions): Promise<void> {
-  const { name, image, network, address, monitor, clusterKey, backupVolume } = options;
+  const { name, image, network, address, monitor, clusterKey, backupVolume, restore } = options;
   const backup = `type=volume,source=${backupVolume},target=${PATHS.backupVolume}`;
   await docker(
     ...['create', '--name', name, '--network', network, '--ip', address, '--init', '--cap-drop', 'ALL'],
     ...['--security-opt', 'no-new-privileges:true', '--stop-timeout', '60', '--shm-size', '128m', '--memory', '512m'],
     ...['--log-driver', 'json-file', '--log-opt', 'max-size=10m', '--log-opt', 'max-file=3'],
     ...(backupVolume === undefined ? [] : ['--mount', backup]),
+    ...(restore === undefined
+      ? []
+      : ['--mount', `type=volume,source=${restore.volume},target=${PATHS.restoreVolume},readonly`]),
     ...['--memory-swap', '512m', '--mount', `type=volume,source=${name}-data,target=${PATHS.nodeVolume}`, image],
   );
   const folder = mkdtempSync(join(tmpdir(), 'keeper-config-'));
   try {
-    writeFileSync(join(folder, 'keeper.json'), JSON.stringify({ node: name, monitor, clusterKey }));
+    writeFileSync(
+      join(folder, 'keeper.json'),
+      JSON.stringify({ node: name, monitor, clusterKey, restoreFrom: restore?.source }),
+    );
     chmodSync(folder, 0o755);
     await docker('cp', folder, `${name}:/etc/postgres-failover`);
   } finally {
@@ -98,6 +107,8 @@ export interface PairOptions {
   postgresSettings?: NodeSettings['postgresSettings'];
   /** By the names in the image's Dockerfile. */
   buildArgs?: Readonly<Record<string, string>>;
+  /** Size of the backups' volume, which is in memory then, MB. @default on the disk */
+  backupMb?: number;
 }
 
 /** Two nodes in containers, a and b, and the monitor that the test scripts. */
@@ -125,11 +136,11 @@ export class NodePair {
     this.monitor = new ScriptedMonitor(this.clusterKey, this.settings);
   }
 
-  private get backupVolume(): string {
+  get backupVolume(): string {
     return `${this.options.prefix}-backup`;
   }
 
-  private get network(): string {
+  get network(): string {
     return `${this.options.prefix}-inner`;
   }
 
@@ -151,6 +162,7 @@ export class NodePair {
   private async create(nodes: readonly string[]): Promise<void> {
     const { a, monitor, network, image, host, clusterKey, backupVolume } = this;
     await this.removeNodes();
+    await this.createBackupVolume();
     await docker('network', 'create', '--subnet', this.settings.subnet, '--gateway', host, network);
     await monitor.listen(host, this.options.port);
     await buildImage(image, this.options.buildArgs);
@@ -160,6 +172,13 @@ export class NodePair {
       await monitor.until(name, (s) => s.postgres.state === 'absent', 'first status', START_LIMIT_MS);
     await monitor.done(a, 1, { kind: 'bootstrap' }, START_LIMIT_MS);
     await monitor.done(a, 1, { kind: 'lead', sync: { leader: a, k: 0, members: [] } }, START_LIMIT_MS);
+  }
+
+  private async createBackupVolume(): Promise<void> {
+    const { backupMb } = this.options;
+    if (backupMb === undefined) return;
+    const settings = ['type=tmpfs', 'device=tmpfs', `o=size=${backupMb}m,uid=10000,gid=10000,mode=700`];
+    await docker('volume', 'create', ...settings.flatMap((one) => ['--opt', one]), this.backupVolume);
   }
 
   private async removeNodes(): Promise<void> {

@@ -67,6 +67,11 @@ it('a program that was killed leaves no process behind, which would hold its con
   await waitFor('the end of the other process', LIMIT_MS, async () => !(await isLeft()), 10);
 });
 
+it('the error of a program that was ended at its limit says so, under the name that it is given', async () => {
+  const running = run('sh', ['-c', 'echo waits for a lock >&2; sleep 9'], { limitMs: 200, name: 'tool' });
+  await expect(running).rejects.toThrow('tool did not end within 0.2 s: waits for a lock');
+});
+
 it('a program that is not there is an error', async () => {
   await expect(run('no-such-program', [], { limitMs: LIMIT_MS })).rejects.toThrow('ENOENT');
 });

@@ -1,7 +1,7 @@
 /** A monitor that does only what the test tells it: speaks the protocol, gives orders, keeps what the keepers say. */
 import { randomBytes } from 'node:crypto';
 import { createServer, type Server, type Socket } from 'node:net';
-import type { JobOrder, Repository } from '../../failover/contract/backups';
+import type { Gap, JobOrder, Repository } from '../../failover/contract/backups';
 import { onFrames, sendFrames } from '../../failover/contract/frames';
 import {
   KeeperFrame,
@@ -32,7 +32,7 @@ export class ScriptedMonitor {
   /** The node that may archive. */
   archivist: { node: string; term: number } | null = null;
   /** What the pings say of the repository. */
-  private archived: { archivedTo?: string; archivedTimeline?: number } = {};
+  private archived: { archivedTo?: string; archivedTimeline?: number; archivedGaps?: Gap[] } = {};
   /** The job for the backups that its pings ask for. */
   job: JobOrder | null = null;
   private readonly server: Server;
@@ -56,8 +56,9 @@ export class ScriptedMonitor {
     const { archivist: by, pings: n } = this;
     const archive = by?.node === node && answered !== null ? { archive: { term: by.term, heard: answered } } : {};
     const job = by?.node === node && answered !== null && this.job !== null ? { backup: this.job } : {};
-    const { archivedTo = null, timeline } = (by && this.view(by.node).status?.archive) ?? {};
-    if (archivedTo !== null) this.archived = { archivedTo, ...(timeline && { archivedTimeline: timeline }) };
+    const { archivedTo = null, timeline, gaps } = (by && this.view(by.node).status?.archive) ?? {};
+    const beside = { ...(timeline && { archivedTimeline: timeline }), ...(gaps && { archivedGaps: gaps }) };
+    if (archivedTo !== null) this.archived = { archivedTo, ...beside };
     return { type: 'ping', n, ...archive, ...job, ...this.archived };
   }
 

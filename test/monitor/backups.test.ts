@@ -1,7 +1,7 @@
 /** The schedule in the monitor: which job goes out, to whom, and what people are told. */
 import { expect, it } from 'vitest';
 import { BackupSummary, BackupsAnswer } from '../../failover/contract/api';
-import type { Backup, BackupView, JobEnd, JobOrder } from '../../failover/contract/backups';
+import type { Backup, BackupView, Gap, JobEnd, JobOrder } from '../../failover/contract/backups';
 import type { Action, Decision } from '../../failover/core/state/cluster';
 import type { Observation } from '../../failover/core/state/observation';
 import { Backups, planOf } from '../../failover/monitor/backups';
@@ -22,6 +22,7 @@ function rig(plan: typeof PLAN | null = PLAN) {
     term: 3,
     activity: 'serving',
     open: true,
+    gaps: [] as Gap[],
     view: { ...NO_JOB, repository: { backups: [], leftOut: 0, freeBytes: 9 } } as BackupView | undefined,
   };
   const backups = new Backups(
@@ -39,9 +40,9 @@ function rig(plan: typeof PLAN | null = PLAN) {
   /** A cycle after this time, ms. Returns the order that goes out. */
   const cycle = (afterMs = 1_000): JobOrder | null => {
     pass(afterMs);
-    const { node, term, activity, open, view } = state;
+    const { node, term, activity, open, gaps, view } = state;
     const actions: Action[] = node === null ? [] : [{ kind: 'archive', node, term }];
-    const archive = { open, waiting: 0, waitingBytes: 7, archivedTo: '0/500000' };
+    const archive = { open, waiting: 0, waitingBytes: 7, archivedTo: '0/500000', gaps };
     const status = { archive, ...(view && { backup: view }) };
     const nodes = node === null ? {} : { [node]: { connected: true, status } };
     const decision = { state: { activity: { kind: activity } }, actions } as unknown as Decision;
@@ -180,7 +181,7 @@ it('tells people what can be restored, and what is next', () => {
     lastFull: { label: 'F', type: 'full' },
     next: { kind: 'incr', at: '2026-06-02T12:00:00.000Z' },
     ...{ job: null, lastJob: null, old: null, problem: null, storedBytes: 3, freeBytes: 9 },
-    archive: { open: true, waitingBytes: 7, lagSeconds: 1, archivedTo: '0/500000', gap: null },
+    archive: { open: true, waitingBytes: 7, lagSeconds: 1, archivedTo: '0/500000', gap: null, gaps: [] },
   });
   expect(BackupsAnswer.parse(backups.list()).backups).toMatchObject([
     { label: 'F', start: '2026-06-01T12:00:00.000Z' },
@@ -189,6 +190,30 @@ it('tells people what can be restored, and what is next', () => {
   state.node = null;
   cycle();
   expect(backups.summary()).toMatchObject({ lastFull: { label: 'F' }, archive: { open: false } });
+});
+
+it('shows a gap as open until a backup after it can be restored, and lists it as long as the leader does', () => {
+  const { cycle, hold, full, backups, state } = rig();
+  const [first, second] = [3, 5].map((segment) => {
+    return { from: `00000001000000000000000${segment}`, to: `00000001000000000000000${segment}` };
+  });
+  if (first === undefined || second === undefined) throw new Error('two gaps');
+  const seen = () => {
+    cycle();
+    const { gap, gaps } = backups.summary()?.archive ?? {};
+    return { gap, gaps };
+  };
+  hold({ ...full(), usable: false });
+  state.gaps = [first, second];
+  expect(seen()).toEqual({ gap: second, gaps: [first, second] });
+  hold({ ...full(), usable: false }, full());
+  expect(seen()).toEqual({ gap: null, gaps: [first, second] });
+  state.gaps = [];
+  expect(seen()).toEqual({ gap: null, gaps: [] });
+  // A new monitor does not know the repository yet.
+  state.view = undefined;
+  state.gaps = [first];
+  expect(seen()).toEqual({ gap: null, gaps: [first] });
 });
 
 it('does nothing without backups', () => {

@@ -177,9 +177,12 @@ describe('the node that archives', () => {
     server.archive({ node: 'p', term: 4 });
     await report({ open: true, waiting: 0, waitingBytes: 0, archivedTo: '0/300000', timeline: 2 });
     expect(await ping()).toMatchObject({ archivedTo: '0/300000', archivedTimeline: 2 });
+    const gaps = [{ from: '000000010000000000000001', to: '000000010000000000000002' }];
+    await report({ open: true, waiting: 0, waitingBytes: 0, archivedTo: '0/400000', timeline: 2, gaps });
     await report({ open: true, waiting: 0, waitingBytes: 0, archivedTo: null });
     server.archive({ node: 'a', term: 5 });
-    expect(await ping()).toEqual({ type: 'ping', n: 3, archivedTo: '0/300000', archivedTimeline: 2 });
+    const archived = { archivedTo: '0/400000', archivedTimeline: 2, archivedGaps: gaps };
+    expect(await ping()).toEqual({ type: 'ping', n: 3, ...archived });
     end();
   });
 

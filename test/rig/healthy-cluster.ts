@@ -15,7 +15,7 @@ export function healthyBackups(): BackupSummary {
     window: { from: '2026-11-24T12:05:00.000Z', to: '2026-11-24T20:59:30.000Z' },
     ...{ lastFull: full, last: full, next: { kind: 'incr', at: '2026-11-25T12:00:00.000Z' } },
     ...{ job: null, lastJob: null, old: null, problem: null, storedBytes: 1_000_000, freeBytes: 9_000_000_000 },
-    archive: { open: true, waitingBytes: 0, lagSeconds: 30, archivedTo: '0/5000000', gap: null },
+    archive: { open: true, waitingBytes: 0, lagSeconds: 30, archivedTo: '0/5000000', gap: null, gaps: [] },
   };
 }
 

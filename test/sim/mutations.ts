@@ -4,6 +4,7 @@
  */
 
 import { join } from 'node:path';
+import type { MonitorFrame } from '../../failover/contract/messages';
 import { compareOrders } from '../../failover/contract/messages';
 import type { Seam } from '../../failover/contract/seam';
 import { archiveActions } from '../../failover/core/effects/archive';
@@ -19,6 +20,7 @@ import { mayReturn } from '../../failover/core/facts/watch';
 import { RULES } from '../../failover/core/rules';
 import type { ClusterState, LedgerEntry, Policy, SyncConfig } from '../../failover/core/state/cluster';
 import type { NodeView } from '../../failover/core/state/observation';
+import { Archiving } from '../../failover/keeper/archiving';
 import { keepSlots } from '../../failover/keeper/leadership';
 import type { View } from '../../failover/keeper/ports';
 import { KeeperError } from '../../failover/keeper/ports';
@@ -115,6 +117,8 @@ function replace(prototype: object, name: string, make: (real: Method) => unknow
     methods[name] = real;
   });
 }
+
+type Ping = Extract<MonitorFrame, { type: 'ping' }>;
 
 /** As {@link replace}; `make` gets the original method, bound to its object, and the object. */
 function around<T extends object, F extends Method>(prototype: T, name: string, make: (own: F, self: T) => F): void {
@@ -498,6 +502,15 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
     apply: () =>
       takeOut(archiveActions, () => ({ lastEntry, state }) => {
         return lastEntry === null ? [] : [{ kind: 'archive', node: lastEntry.node, term: state.term }];
+      }),
+  },
+  'archive, gaps': {
+    what: 'a leader does not hear of the write-ahead log that the former one let go',
+    run: { policy: { backup: true }, faults: ['archiveRefuses'], seeds: 5 },
+    shows: /^NOT ARCHIVED/,
+    apply: () =>
+      around(Archiving.prototype, 'pinged', (own: Archiving['pinged']) => (ping: Ping) => {
+        own({ ...ping, archivedGaps: [] });
       }),
   },
   'archive, rest': {

@@ -29,6 +29,18 @@ it(`with backups each file is archived, or written down as missing, in ${BACKUP_
   expect(found).toEqual([]);
 });
 
+const GAP_SEEDS = 5;
+
+it(`a leader knows what the former one let go, also when that one's volume is lost, in ${GAP_SEEDS} seeds`, async () => {
+  const found: string[] = [];
+  for (let seed = 1; seed <= GAP_SEEDS; seed++) {
+    const { violations, story } = await simulate({ seed, policy: { backup: true }, faults: ['archiveRefuses'] });
+    if (violations.length > 0) found.push(`seed ${seed}: ${violations[0]}`);
+    if (!story.some((line) => line.includes('let write-ahead log go'))) found.push(`seed ${seed}: no gap`);
+  }
+  expect(found).toEqual([]);
+});
+
 const RESTORE_SEEDS = 20;
 
 it(`restores in place and their way back leave one history, whatever dies meanwhile, in ${RESTORE_SEEDS} seeds`, async () => {

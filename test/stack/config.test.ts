@@ -59,7 +59,7 @@ describe('the config', () => {
         switchbackAfterMs: 30_000,
         switchbackLimitMs: 600_000,
         rebuildInPlace: false,
-        backup: false,
+        backup: true,
         backupQueueBytes: 2 * 1024 ** 3,
         backupFullEveryMs: 7 * 24 * 3_600_000,
         backupEveryMs: 24 * 3_600_000,
@@ -151,7 +151,7 @@ describe('a refused value', () => {
   });
 
   it('has a test for every key', () => {
-    expect(Object.keys(keys)).toHaveLength(55);
+    expect(Object.keys(keys)).toHaveLength(56);
   });
 
   it.each(['archive_command', 'archive_library', 'archive_mode'])(

@@ -44,9 +44,9 @@ it("gives the monitor its policy in milliseconds and bytes, and the keepers' set
 
 it('gives the archive a lease of at most two seconds, and none without backups', () => {
   const leaseOf = (raw: Record<string, string>) => monitorConfig(topologyOf(raw), SECRETS).settings.backup?.leaseMs;
-  expect(leaseOf({ hangTimeout: '60s', backup: 'true' })).toBe(2_000);
-  expect(leaseOf({})).toBeUndefined();
-  expect(monitorConfig(topologyOf(), SECRETS).policy.backup).toBe(false);
+  expect(leaseOf({ hangTimeout: '60s' })).toBe(2_000);
+  expect(leaseOf({ backup: 'false' })).toBeUndefined();
+  expect(monitorConfig(topologyOf({ backup: 'false' }), SECRETS).policy.backup).toBe(false);
 });
 
 it('gives the keepers no password', () => {

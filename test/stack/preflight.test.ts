@@ -1,12 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import {
-  contextProblem,
-  type EngineState,
-  missingFolders,
-  nameProblems,
-  portProblems,
-  subnetProblems,
-} from '../../stack/preflight';
+import { contextProblem, type EngineState, nameProblems, portProblems, subnetProblems } from '../../stack/preflight';
 import { settledProblems } from '../../stack/preflight-data';
 import { topologyOf } from '../components/mocks';
 
@@ -19,16 +12,6 @@ const container = (name: string, labels: Record<string, string>, address = '', p
   name,
   labels,
   published: port ? [{ address, port }] : [],
-});
-
-describe('before a deployment, the folder of a certificate', () => {
-  it('that is not there is named with its key', () => {
-    const files = { tlsCertificate: '/no/such/folder/c.pem', tlsKey: '/etc/k.pem' };
-    expect(missingFolders(topologyOf(files))).toEqual([
-      'tlsCertificate: the folder /no/such/folder is not there, or this user may not look at it',
-    ]);
-    expect(missingFolders(topologyOf())).toEqual([]);
-  });
 });
 
 describe('before a deployment, a name', () => {

@@ -123,10 +123,13 @@ describe('a certificate of the user’s own', () => {
   it('is read from its folder, which is mounted', () => {
     expect(tls({ tlsCertificate: '/etc/ssl/db.pem', tlsKey: '/etc/ssl/private/db.key' }).own).toEqual({
       certificate: {
-        ...{ key: 'tlsCertificate', source: '/etc/ssl', target: '/run/tls/certificate' },
+        ...{ key: 'tlsCertificate', file: '/etc/ssl/db.pem', source: '/etc/ssl', target: '/run/tls/certificate' },
         path: '/run/tls/certificate/db.pem',
       },
-      key: { key: 'tlsKey', source: '/etc/ssl/private', target: '/run/tls/key', path: '/run/tls/key/db.key' },
+      key: {
+        ...{ key: 'tlsKey', file: '/etc/ssl/private/db.key', source: '/etc/ssl/private', target: '/run/tls/key' },
+        path: '/run/tls/key/db.key',
+      },
     });
   });
 

@@ -90,8 +90,11 @@ describe('the status page', () => {
     await waitForText(page, '#backup-window', 'each moment from');
     expect(await text(page, '#backup-archive')).toContain('up to date, the newest archived change is 30 s old');
     const gap = { from: '000000010000000000000005', to: '000000010000000000000007' };
-    monitor.show(statusOf({ backup: { ...backup, window: null, archive: { ...backup.archive, gap } } }));
+    monitor.show(statusOf({ backup: { ...backup, window: null, archive: { ...backup.archive, gap, gaps: [gap] } } }));
     await waitForText(page, '[role=alert]', 'Gap: the files 000000010000000000000005');
+    monitor.show(statusOf({ backup: { ...backup, archive: { ...backup.archive, gaps: [gap] } } }));
+    await waitForText(page, '#backup-gaps', '1, before the window; the newest: 000000010000000000000005');
+    expect(await page.locator('[role=alert]').count()).toBe(0);
   });
 
   it('shows a failover live, with every step in milliseconds, and the old leader’s return', async () => {

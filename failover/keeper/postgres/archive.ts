@@ -2,6 +2,8 @@
 import { mkdir, readdir, readFile } from 'node:fs/promises';
 import { uptime } from 'node:os';
 import { join } from 'node:path';
+import { z } from 'zod';
+import { Gap } from '../../contract/backups';
 import { PATHS } from '../../contract/layout';
 import { parseLsn, printLsn } from '../../contract/lsn';
 import { KEEPER_ROLE } from '../../contract/naming';
@@ -9,21 +11,25 @@ import { derivedPassword } from '../../contract/proof';
 import { exists, writeWhole } from '../../disk/durable';
 import type { Archive, Archived, ArchiveQueue } from '../ports';
 import { keepFrom, releaseWal } from './archive-slot';
+import { withGap } from './gap-list';
 import { readControlFile, readHistory } from './look';
 import { type OwnSessions, SOCKETS } from './own-sessions';
 import type { Place } from './place';
 import { run } from './processes';
 import { historyFile } from './timelines';
-import { type Gap, WalQueue } from './wal-queue';
+import { WalQueue } from './wal-queue';
 
 /** Limit for making the repository's stanza ready, ms. */
 const STANZA_LIMIT_MS = 60_000;
+/** pgBackRest's largest number of full backups to keep: all. */
+const RETENTION_ALL = 9_999_999;
 const CONFIG = 'pgbackrest.conf';
 /** Limit for one file, ms. A half pushed file is pushed again. */
 const PUSH_LIMIT_MS = 60_000;
 /** The clients' work goes first: scheduling priority of pgBackRest (nice(1)). */
 const NICE = 10;
-const NAME = /^[0-9A-F]{24}$/m;
+/** File with what is in no backup. */
+const GAPS = 'archive-gaps.json';
 /** Size of the record of a shutdown's checkpoint, rounded up (pg_control.h, CheckPoint). */
 const CHECKPOINT_BYTES = 128n;
 
@@ -40,6 +46,8 @@ export function renderPgbackrestConf(place: Pick<Place, 'data' | 'port' | 'clust
     'repo1-cipher-pass': derivedPassword(place.clusterKey, 'backup'),
     'repo1-bundle': 'y',
     'repo1-block': 'y',
+    // Without a number pgBackRest warns. A backup gets the stack's own; each other command removes nothing.
+    'repo1-retention-full': String(RETENTION_ALL),
     'compress-type': 'zst',
     'process-max': '1',
     'start-fast': 'y',
@@ -66,6 +74,15 @@ export function renderPgbackrestConf(place: Pick<Place, 'data' | 'port' | 'clust
     .join('\n');
 }
 
+/** The value of a JSON text; null: it is none. */
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
 /** End of the file that has the byte before this position. */
 function endOfSegment(position: bigint, segmentBytes: bigint): bigint {
   return ((position + segmentBytes - 1n) / segmentBytes) * segmentBytes;
@@ -75,6 +92,7 @@ function endOfSegment(position: bigint, segmentBytes: bigint): bigint {
 interface Tour {
   stanza: string;
   timeline: number;
+  segmentBytes: bigint;
   queue: WalQueue;
   /** Timeline histories that are still to be handed over, before all else. */
   histories: string[];
@@ -83,8 +101,10 @@ interface Tour {
 /** The archive of one node. */
 export class NodeArchive implements Archive {
   private tour: Tour | null = null;
-  /** Files that were let go. It is read with each {@link prepare}. */
-  private gap: Gap | null = null;
+  /** What is in no backup; null: not read yet. */
+  private gaps: readonly Gap[] | null = null;
+  /** Resolves when the last change of the gaps has ended. */
+  private changed: Promise<unknown> = Promise.resolve();
   /** Ends what pgBackRest does just now. */
   private underWay: AbortController | null = null;
   /** PostgreSQL shuts down, or does not run. */
@@ -100,11 +120,6 @@ export class NodeArchive implements Archive {
 
   private get wal(): string {
     return join(this.place.data, 'pg_wal');
-  }
-
-  /** Folder with the first and the last file that was let go. It outlives the container. */
-  private get gapFolder(): string {
-    return join(this.place.volume, 'archive-gap');
   }
 
   /** PostgreSQL is about to start. */
@@ -138,20 +153,35 @@ export class NodeArchive implements Archive {
     await writeWhole(folder, CONFIG, renderPgbackrestConf(place, stanza), 0o600, false);
     // Does nothing when it is there already.
     await this.pgbackrest(stanza, [...options, 'stanza-create'], STANZA_LIMIT_MS);
-    const [from, to] = await Promise.all(['from', 'to'].map((name) => this.gapEnd(name)));
-    this.gap = from !== undefined && to !== undefined ? { from, to } : null;
+    // What belongs to the position: files that this node alone knows as lost are to be handed over again.
+    await this.changeGaps((own) => archived?.gaps ?? own);
     const kept = await readdir(this.wal);
     const has = archived && { lsn: parseLsn(archived.lsn), timeline: archived.timeline };
     this.tour = {
-      ...{ stanza, timeline },
+      ...{ stanza, timeline, segmentBytes: BigInt(segmentBytes) },
       queue: new WalQueue(history, BigInt(segmentBytes), has, kept),
       histories: history.map((one) => historyFile(one.timeline)).filter((name) => kept.includes(name)),
     };
   }
 
-  private async gapEnd(name: string): Promise<string | undefined> {
-    const text = await readFile(join(this.gapFolder, name), 'utf8').catch(() => '');
-    return NAME.exec(text)?.[0];
+  changeGaps(make: (gaps: readonly Gap[]) => readonly Gap[]): Promise<void> {
+    const change = this.changed.then(async () => {
+      const before = this.gaps ?? (await this.readGaps());
+      const after = make(before);
+      const text = JSON.stringify(after);
+      if (text !== JSON.stringify(before)) await writeWhole(this.place.volume, GAPS, `${text}\n`);
+      this.gaps = after;
+    });
+    this.changed = change.catch(() => undefined);
+    return change;
+  }
+
+  private async readGaps(): Promise<readonly Gap[]> {
+    const path = join(this.place.volume, GAPS);
+    if (!(await exists(path))) return [];
+    const gaps = z.array(Gap).safeParse(jsonOf(await readFile(path, 'utf8')));
+    if (!gaps.success) throw new Error(`${path} is no list of gaps: ${z.prettifyError(gaps.error)}; remove it`);
+    return gaps.data;
   }
 
   async push(flushLsn: string): Promise<boolean> {
@@ -170,7 +200,7 @@ export class NodeArchive implements Archive {
       await this.hand(tour, name);
       queue.took(name);
     } else {
-      await this.leaveOut(queue, queue.nextKept(await readdir(this.wal), parseLsn(flushLsn)));
+      await this.leaveOut(tour, queue.nextKept(await readdir(this.wal), parseLsn(flushLsn)));
     }
     return true;
   }
@@ -203,25 +233,22 @@ export class NodeArchive implements Archive {
   }
 
   async letGo(flushLsn: string, queueBytes: number): Promise<void> {
-    const queue = this.tour?.queue;
-    if (queue !== undefined) await this.leaveOut(queue, queue.within(BigInt(queueBytes), parseLsn(flushLsn)));
+    const { tour } = this;
+    if (tour !== null) await this.leaveOut(tour, tour.queue.within(BigInt(queueBytes), parseLsn(flushLsn)));
   }
 
   /** Goes on at this position, once it is written down what is in no backup: only then may PostgreSQL remove it. */
-  private async leaveOut(queue: WalQueue, position: bigint): Promise<void> {
+  private async leaveOut({ queue, segmentBytes }: Tour, position: bigint): Promise<void> {
     const gap = queue.gapUntil(position);
     if (gap === null) return;
-    const from = this.gap?.from ?? gap.from;
-    await mkdir(this.gapFolder, { recursive: true });
-    await writeWhole(this.gapFolder, 'from', `${from}\n`);
-    await writeWhole(this.gapFolder, 'to', `${gap.to}\n`);
-    this.gap = { from, to: gap.to };
+    await this.changeGaps((gaps) => withGap(gaps, gap, segmentBytes));
     queue.goTo(position);
   }
 
   look(flushLsn: string): ArchiveQueue {
-    const { tour, gap } = this;
-    if (tour === null) return { waiting: 0, waitingBytes: 0, archivedTo: null, ...(gap && { gap }) };
+    const { tour } = this;
+    const gaps = [...(this.gaps ?? [])];
+    if (tour === null) return { waiting: 0, waitingBytes: 0, archivedTo: null, gaps };
     const { queue, timeline } = tour;
     const flushed = parseLsn(flushLsn);
     return {
@@ -229,7 +256,7 @@ export class NodeArchive implements Archive {
       waitingBytes: Number(queue.waitingBytes(flushed)),
       archivedTo: printLsn(queue.next),
       timeline,
-      ...(gap && { gap }),
+      gaps,
     };
   }
 

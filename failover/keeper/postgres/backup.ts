@@ -11,7 +11,9 @@ import { PATHS } from '../../contract/layout';
 import { writeWhole } from '../../disk/durable';
 import { type BackupTool, KeeperError, type RepositoryFacts } from '../ports';
 import { renderPgbackrestConf, stanzaOf } from './archive';
+import { settleTimeline } from './backup-start';
 import { readControlFile, readHistory } from './look';
+import type { OwnSessions } from './own-sessions';
 import type { Place } from './place';
 import { run } from './processes';
 import { holdsBackup } from './restore-timeline';
@@ -27,7 +29,8 @@ const PROGRESS_MS = 5_000;
 /** The list of a thousand backups is not longer than this, characters. */
 const LIST_MAX = 2 * 1024 * 1024;
 /** A job must not take the machine from the clients. `-t`: a kernel without such priorities is no failure. */
-const PRIORITY = ['-n', '10', 'ionice', '-t', '-c', '2', '-n', '7', 'pgbackrest'];
+const NICE = 10;
+const IO_PRIORITY = ['-t', '-c', '2', '-n', '7', 'pgbackrest'];
 /** A line of `verify` that names a file (verify.c, verifyErrorMsg). */
 const DAMAGE = /(?:file missing|invalid checksum|invalid size|invalid result|other error) '([^']{1,300})'/;
 /** A line about a file whose encryption or compression is broken. */
@@ -123,6 +126,7 @@ export class NodeBackup implements BackupTool {
 
   constructor(
     private readonly place: Place,
+    private readonly sessions: Pick<OwnSessions, 'home'>,
     private readonly folder: string = PATHS.archiveRun,
     private readonly repositoryFolder: string = PATHS.backupVolume,
   ) {}
@@ -140,7 +144,10 @@ export class NodeBackup implements BackupTool {
     try {
       // The keeper itself waits for the archive: pgBackRest's check asks for PostgreSQL's archive_command.
       const options = [`--type=${type}`, '--no-archive-check', ...retention];
-      await this.exclusively(signal, (abort) => this.run([...options, 'backup'], abort, limitMs));
+      await this.exclusively(signal, async (abort) => {
+        await settleTimeline(this.sessions, abort);
+        await this.run([...options, 'backup'], abort, limitMs);
+      });
     } finally {
       ended.abort();
       await watching;
@@ -162,7 +169,8 @@ export class NodeBackup implements BackupTool {
     const onError = (text: string) => {
       log = (log + text).slice(-LIST_MAX);
     };
-    const options = ['--log-level-stderr=detail', '--log-timestamp=n', 'verify'];
+    // A file is read again at once; the default reads it a third time after 15 s.
+    const options = ['--log-level-stderr=detail', '--log-timestamp=n', '--job-retry=1', 'verify'];
     await this.exclusively(signal, (abort) => this.run(options, abort, limitMs, onError));
     return damagedFiles(log);
   }
@@ -213,7 +221,8 @@ export class NodeBackup implements BackupTool {
     const stanza = stanzaOf(systemId);
     await mkdir(folder, { recursive: true, mode: 0o700 });
     await writeWhole(folder, CONFIG, renderPgbackrestConf(place, stanza), 0o600, false);
-    const command = [...PRIORITY, `--config=${join(folder, CONFIG)}`, `--stanza=${stanza}`, ...options];
-    return run('nice', command, { limitMs, signal, onError, outputMax: LIST_MAX });
+    const command = [...IO_PRIORITY, `--config=${join(folder, CONFIG)}`, `--stanza=${stanza}`, ...options];
+    const how = { name: 'pgbackrest', nice: NICE, outputMax: LIST_MAX };
+    return run('ionice', command, { ...how, limitMs, signal, onError });
   }
 }

@@ -87,9 +87,14 @@ export class DataFolder {
 
   // Making data
 
-  async initialise(): Promise<void> {
+  /** Makes room for new data in `data.new`. */
+  async emptyFresh(): Promise<void> {
     await this.removing;
     await rm(this.place.fresh, { recursive: true, force: true });
+  }
+
+  async initialise(): Promise<void> {
+    await this.emptyFresh();
     const options = ['--username=postgres', '--encoding=UTF8', '--data-checksums', '--sync-method=syncfs'];
     const locale = ['--locale-provider=builtin', '--builtin-locale=C.UTF-8', '--locale=C.UTF-8'];
     const logins = ['--auth-local=peer', '--auth-host=scram-sha-256'];

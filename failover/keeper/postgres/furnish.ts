@@ -102,7 +102,7 @@ export class Furnishing {
    * are created only when `isNew`: the cluster was just bootstrapped. Later they belong to people, who may rename or
    * drop them. Throws PostgreSQL's error.
    */
-  async furnish(settings: NodeSettings, isNew: boolean): Promise<void> {
+  async furnish(settings: NodeSettings, isNew: boolean, isRestored = false): Promise<void> {
     const application = applicationOf(settings);
     if (!isNew) this.application = application;
     await within(this.sessions.home(LIMIT_MS, LOCK_MS), async (session) => {
@@ -112,7 +112,8 @@ export class Furnishing {
       if (isNew) await this.ensureDatabase(session, settings);
       if (application.verifier === null) await setOldPassword(session, settings);
     });
-    if (isNew) await this.ensureTable(settings);
+    // The people of a restored database may have dropped that table.
+    if (isNew && !isRestored) await this.ensureTable(settings);
     this.application = application;
   }
 

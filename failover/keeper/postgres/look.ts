@@ -14,7 +14,8 @@ import { historyFile, historyOf, type Stretch } from './timelines';
 /** Wait events of a startup process that has applied all local WAL (S6). */
 const WAITS_FOR_WAL = new Set(['RecoveryWalStream', 'RecoveryRetrieveRetryInterval']);
 
-const WAL_TIMELINE = `('x' || left(pg_walfile_name(pg_current_wal_flush_lsn()), 8))::bit(32)::int`;
+/** Timeline of the write-ahead log that this primary writes. */
+export const WAL_TIMELINE = `('x' || left(pg_walfile_name(pg_current_wal_flush_lsn()), 8))::bit(32)::int`;
 
 /**
  * Timeline on which this server is a primary, null while it is in recovery; and the amount of WAL that it still has to

@@ -6,6 +6,7 @@ import type { Warning } from './data-folder';
 import type { Place } from './place';
 import {
   commandLine,
+  handles,
   isArchiver,
   isLogger,
   isReady,
@@ -108,9 +109,14 @@ export class Postmaster {
     return this.isGone ? 0 : this.startup.stillMs();
   }
 
-  /** Sends it a signal: SIGHUP to read its configuration again, SIGUSR1 to look for the file that asks for a promotion. */
+  /**
+   * Sends it a signal: SIGHUP to read its configuration again, SIGUSR1 to look for the file that asks for a promotion. In
+   * the first moments of its life it has no handler yet, and either signal would end it, so it gets none. It reads its
+   * configuration only after that (PostgreSQL's PostmasterMain), so no reload is lost; a promotion asks again.
+   */
   signal(signal: 'SIGHUP' | 'SIGUSR1'): void {
-    if (!this.isGone) this.child.kill(signal);
+    const { pid } = this.child;
+    if (!this.isGone && pid !== undefined && handles(pid, signal)) this.child.kill(signal);
   }
 
   /**

@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
-import { setPriority } from 'node:os';
+import { constants, setPriority } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { KeeperError } from '../ports';
@@ -38,6 +38,12 @@ function textOf(path: string): string {
  */
 export function seemsToRun(pid: number): boolean {
   return RUNS.has(statFields(textOf(`/proc/${pid}/stat`))[0] ?? '');
+}
+
+/** Whether a process has a handler for a signal (proc(5), SigCgt). Without one, the signal mostly ends the process. */
+export function handles(pid: number, signal: NodeJS.Signals): boolean {
+  const caught = /^SigCgt:\s*([0-9a-f]+)$/m.exec(textOf(`/proc/${pid}/status`))?.[1] ?? '0';
+  return ((BigInt(`0x${caught}`) >> BigInt(constants.signals[signal] - 1)) & 1n) === 1n;
 }
 
 /**
@@ -122,6 +128,8 @@ export interface ToolOptions {
   /** Time limit, ms. */
   limitMs: number;
   signal?: AbortSignal;
+  /** What errors call it. @default the command */
+  name?: string;
   /** Scheduling priority (nice(1)). @default 0 */
   nice?: number;
   /** Called with each piece of standard error, for progress. */
@@ -169,7 +177,10 @@ export function run(command: string, args: string[], options: ToolOptions): Prom
       if (code === 0) resolve(output);
       else {
         const words = errors.trim().split('\n').slice(-5).join(' ').slice(-1_000);
-        reject(new KeeperError('TOOL_FAILED', `${command} ended with ${code ?? signal}: ${words}`));
+        const { name = command, limitMs } = options;
+        // What is aborted was rejected above.
+        const how = child.killed ? `did not end within ${limitMs / 1_000} s` : `ended with ${code ?? signal}`;
+        reject(new KeeperError('TOOL_FAILED', `${name} ${how}: ${words}`));
       }
     });
   });

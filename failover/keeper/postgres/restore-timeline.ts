@@ -28,28 +28,46 @@ const LOG_FOLDER = /^([0-9A-F]{8})[0-9A-F]{8}$/;
 /** PostgreSQL's reason in the history file of a promotion that followed no recovery target (`xlogrecovery.c`). */
 const PROMOTED = /no recovery target specified/;
 
-/** All timelines in the repository, by number. `look` runs a command of pgBackRest. @throws KeeperError TOOL_FAILED */
-export async function archivedTimelines(
-  stanza: string,
-  look: (...args: string[]) => Promise<string>,
-): Promise<ArchivedTimeline[]> {
-  const list = async (path: string): Promise<Listing> => {
-    const parsed = Listing.safeParse(jsonOf(await look('--output=json', 'repo-ls', path)));
-    if (parsed.success) return parsed.data;
-    throw new KeeperError('TOOL_FAILED', `pgbackrest repo-ls ${path}: ${z.prettifyError(parsed.error)}`);
-  };
-  const archive = `archive/${stanza}`;
-  const newest = Object.keys(await list(archive))
+type Look = (...args: string[]) => Promise<string>;
+
+async function list(path: string, look: Look): Promise<Listing> {
+  const parsed = Listing.safeParse(jsonOf(await look('--output=json', 'repo-ls', path)));
+  if (parsed.success) return parsed.data;
+  throw new KeeperError('TOOL_FAILED', `pgbackrest repo-ls ${path}: ${z.prettifyError(parsed.error)}`);
+}
+
+/** Folder of the archive: one for each major version of PostgreSQL, the newest of them. */
+async function archiveFolder(stanza: string, look: Look): Promise<string> {
+  const newest = Object.keys(await list(`archive/${stanza}`, look))
     .filter((name) => /^\d+-\d+$/.test(name))
     .sort((a, b) => Number(a.split('-')[1]) - Number(b.split('-')[1]))
     .at(-1);
-  if (newest === undefined) throw new KeeperError('RESTORE_IMPOSSIBLE', `the repository has no archive of ${stanza}`);
-  const entries = await list(`${archive}/${newest}`);
+  if (newest !== undefined) return `archive/${stanza}/${newest}`;
+  throw new KeeperError('RESTORE_IMPOSSIBLE', `the repository has no archive of ${stanza}`);
+}
+
+/** When the newest file of write-ahead log came into the repository, ms; null: there is none. */
+export async function newestFileMs(stanza: string, look: Look): Promise<number | null> {
+  const archive = await archiveFolder(stanza, look);
+  const folders = Object.keys(await list(archive, look)).filter((name) => LOG_FOLDER.test(name));
+  // The newest one of each timeline: names of one timeline rise.
+  const last = new Map(folders.sort().map((name) => [name.slice(0, 8), name]));
+  const lists = await Promise.all([...last.values()].map((name) => list(`${archive}/${name}`, look)));
+  const times = lists.flatMap((files) =>
+    Object.values(files).flatMap(({ type, time }) => (type === 'file' ? (time ?? []) : [])),
+  );
+  return times.length === 0 ? null : Math.max(...times) * 1_000;
+}
+
+/** All timelines in the repository, by number. `look` runs a command of pgBackRest. @throws KeeperError TOOL_FAILED */
+export async function archivedTimelines(stanza: string, look: Look): Promise<ArchivedTimeline[]> {
+  const archive = await archiveFolder(stanza, look);
+  const entries = await list(archive, look);
   const found = new Map<number, ArchivedTimeline>();
   for (const [name, { time }] of Object.entries(entries)) {
     const timeline = Number.parseInt(HISTORY.exec(name)?.[1] ?? '', 16);
     if (!Number.isNaN(timeline)) {
-      const text = await look('repo-get', `${archive}/${newest}/${historyFile(timeline)}`);
+      const text = await look('repo-get', `${archive}/${historyFile(timeline)}`);
       found.set(timeline, archivedTimeline(timeline, text, time ?? null));
     }
   }

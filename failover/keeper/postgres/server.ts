@@ -1,6 +1,7 @@
 /** The real PostgreSQL of this container, as an implementation of the port `Postgres`. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { inBackground, messageOf } from '../../contract/errors';
+import type { RestoreSource } from '../../contract/inputs';
 import { PORTS } from '../../contract/layout';
 import { linesTo } from '../../contract/log-line';
 import { printLsn } from '../../contract/lsn';
@@ -23,6 +24,7 @@ import { type Exit, Postmaster } from './postmaster';
 import { isConnecting, isUnnamed, noServerLeft, serverProcesses, waitingConnections } from './processes';
 import { promote } from './promotion';
 import { reach } from './rejoin';
+import { NodeRestore } from './restore-source';
 import { NodeRestorer } from './restorer';
 import { RoleList } from './role-list';
 import { ServerLog } from './server-log';
@@ -61,6 +63,9 @@ export class Server implements Postgres {
   onProgress: (text: string) => void = () => undefined;
   readonly archive: NodeArchive;
   readonly backups: NodeBackup;
+  readonly restore: Postgres['restore'];
+  /** Null: this cluster begins empty. */
+  private readonly restored: NodeRestore | null;
   readonly restorer: NodeRestorer;
   private readonly warning: Warning = { text: null };
   private readonly log = new ServerLog(linesTo(process.stderr));
@@ -79,16 +84,19 @@ export class Server implements Postgres {
   constructor(
     private readonly place: Place,
     memoryLimitBytes: number | null,
+    restoreFrom?: RestoreSource,
   ) {
     const sessions = new OwnSessions(place.node);
     this.sessions = sessions;
     this.archive = new NodeArchive(place, sessions);
-    this.backups = new NodeBackup(place);
+    this.backups = new NodeBackup(place, sessions);
     this.files = new Configuration(place, memoryLimitBytes);
     this.data = new DataFolder(place, this.files, this.warning, {
       isRunning: () => this.run !== null,
       progress: (text) => this.onProgress(text),
     });
+    this.restored = restoreFrom === undefined ? null : new NodeRestore(place, restoreFrom);
+    this.restore = this.restored?.into(() => this.data.emptyFresh());
     this.restorer = new NodeRestorer(place, { replaced: () => this.data.replaced() });
     this.canary = new Canary(sessions);
     const reload = () => this.run?.postmaster.signal('SIGHUP');
@@ -291,8 +299,9 @@ export class Server implements Postgres {
   }
 
   async furnish(settings: NodeSettings, isNew: boolean): Promise<void> {
-    await this.furnishing.furnish(settings, isNew);
+    await this.furnishing.furnish(settings, isNew, this.restored !== null);
     if (!isNew) return;
+    await this.restored?.remember();
     // The application's first clients come at once.
     this.roles.forget();
     await this.roles.look(await this.sessions.common(), true);

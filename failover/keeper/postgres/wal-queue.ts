@@ -2,15 +2,10 @@
  * The order in which a leader hands its write-ahead log to the backups' repository: file by file, from the position
  * that the repository has, each under the name by which a restore looks for it. Pure.
  */
+import type { Gap } from '../../contract/backups';
 import { type Stretch, segmentFile, segmentStart } from './timelines';
 
 const SEGMENT = /^[0-9A-F]{24}$/;
-
-/** Write-ahead log that is in no backup: its first and its last file. */
-export interface Gap {
-  from: string;
-  to: string;
-}
 
 /** Where the repository ends: the position up to which it has all, and the timeline that wrote it. */
 export interface Archived {

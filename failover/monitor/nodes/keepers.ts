@@ -5,7 +5,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { createServer, type Server, type Socket } from 'node:net';
-import type { JobOrder } from '../../contract/backups';
+import type { Gap, JobOrder } from '../../contract/backups';
 import { inBackground } from '../../contract/errors';
 import { onFrames, sendFrames } from '../../contract/frames';
 import {
@@ -75,7 +75,7 @@ export class KeeperServer implements Keepers {
   /** The node that may archive. */
   private archivist: { node: string; term: number } | null = null;
   /** Up to where the repository has what that node, or the last one, wrote; undefined: not known. */
-  private archived: { archivedTo: string; archivedTimeline?: number } | undefined;
+  private archived: ArchivedPart | undefined;
   /** The job for the backups that it is asked for. */
   private job: JobOrder | null = null;
   /** The restore whose former data are to be removed. */
@@ -395,10 +395,21 @@ const LEVELS = { info: 'INFO', warn: 'WARN', error: 'ERROR' } as const;
 /** The fields of the view that a stall of the monitor resets (S11). */
 const NOTHING_SEEN = { status: null, streamingSeenAtMs: null, heartbeatSeenAtMs: null, probe: null, refusedAtMs: null };
 
-function archivedBy({ archive }: Status): { archivedTo: string; archivedTimeline?: number } | undefined {
+/** What a ping says of the repository. */
+interface ArchivedPart {
+  archivedTo: string;
+  archivedTimeline?: number;
+  archivedGaps?: Gap[];
+}
+
+function archivedBy({ archive }: Status): ArchivedPart | undefined {
   if (archive === undefined || archive.archivedTo === null) return undefined;
-  const { archivedTo, timeline } = archive;
-  return { archivedTo, ...(timeline !== undefined && { archivedTimeline: timeline }) };
+  const { archivedTo, timeline, gaps } = archive;
+  return {
+    archivedTo,
+    ...(timeline !== undefined && { archivedTimeline: timeline }),
+    ...(gaps !== undefined && { archivedGaps: gaps }),
+  };
 }
 
 function nothingAsked(): Pick<Period, 'pings' | 'answered' | 'heartbeat' | 'asking'> {

@@ -10,7 +10,11 @@ const GAUGES: readonly (readonly [name: string, help: string, (backup: BackupSum
     'Age of the newest change that is surely in the archive.',
     ({ archive }) => archive.lagSeconds,
   ],
-  ['archive_gap', '1: write-ahead log is missing behind the newest backup.', (backup) => Number(isOpenGap(backup))],
+  [
+    'archive_gap',
+    '1: write-ahead log is missing behind the newest backup.',
+    ({ archive }) => Number(archive.gap !== null),
+  ],
   ['backup_window_start_seconds', 'Earliest time that a restore can reach.', ({ window }) => seconds(window?.from)],
   ['backup_window_end_seconds', 'Latest time that a restore can reach.', ({ window }) => seconds(window?.to)],
   [
@@ -26,11 +30,6 @@ const GAUGES: readonly (readonly [name: string, help: string, (backup: BackupSum
   ['backup_failed', '1: the last job for the backups failed.', ({ lastJob }) => Number(lastJob?.result === 'failed')],
   ['backup_old', '1: the backups are older than one and a half intervals.', ({ old }) => Number(old !== null)],
 ];
-
-/** True while no backup that was made after the gap covers it. */
-export function isOpenGap({ archive, window }: Pick<BackupSummary, 'archive' | 'window'>): boolean {
-  return archive.gap !== null && window === null;
-}
 
 /** Seconds since the epoch; null when the time is not known. */
 function seconds(at: string | undefined): number | null {

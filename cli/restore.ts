@@ -1,0 +1,243 @@
+/** `restore --to …`: makes a new stack beside the old one from its backups. Works also when nothing of the old one runs. */
+import { randomUUID } from 'node:crypto';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { parse, stringify } from 'yaml';
+import { z } from 'zod';
+import type { RestoreTarget } from '../failover/contract/backups';
+import { PATHS as INSIDE } from '../failover/contract/layout';
+import { parseTarget, printTarget, RepositoryLook, TARGET_ALLOWED } from '../failover/contract/restore';
+import { allVolumes, hasImage, imageTags } from '../scripts/lib/docker';
+import { run, runOk } from '../scripts/lib/exec';
+import { PATHS } from '../scripts/lib/paths';
+import { checkStackName, optionOf, readStack } from '../scripts/lib/stack';
+import { imageTag, NAMES, STACK_LABEL } from '../stack/naming';
+import type { Changing } from './commands';
+import { EXIT, type ExitCode, Failed } from './exit';
+import type { Io } from './io';
+import { bytes } from './render';
+import {
+  backupVolumeOf,
+  freeName,
+  freePorts,
+  freeSubnet,
+  type NewStack,
+  newStackFile,
+  PORT_KEYS,
+  type Ports,
+  prefixOf,
+  whyNoRoom,
+  whyNotRestorable,
+} from './restore-plan';
+import type { Target } from './target';
+
+export interface RestoreOptions extends Changing {
+  to: string;
+  new?: string;
+  passphraseStdin?: boolean;
+}
+
+const DOCKER_MS = 60_000;
+/** Reading the lists of a large repository takes a while, ms. */
+const LOOK_MS = 300_000;
+const PULUMI_MS = 120_000;
+/** A restore of a large database takes hours, ms. */
+const UP_MS = 48 * 3_600_000;
+
+const Restored = z.object({ lastCommit: z.string().nullable(), lsn: z.string() });
+
+export async function restore(io: Io, options: RestoreOptions): Promise<ExitCode> {
+  const target = parseTarget(options.to);
+  if (target === undefined)
+    throw new Failed(EXIT.usage, `--to ${JSON.stringify(options.to)} is refused; it must be ${TARGET_ALLOWED}.`);
+  if (options.new !== undefined) checkStackName(options.new);
+  const old = io.target(options.stack);
+  const passphrase = await passphraseOf(io, options, old);
+  const volume = backupVolumeOf(old.info.value('namePrefix', ''));
+  const look = await lookAt(old, volume, passphrase, target);
+  const nodes = 1 + Number(old.info.value('replicas', '1'));
+  const refusal = whyNotRestorable(target, look) ?? whyNoRoom(look, nodes);
+  if (refusal !== null) throw new Failed(EXIT.failed, refusal);
+  const stack = await place(old, options.new);
+  for (const line of planOf(old, target, stack, look)) io.err(line);
+  if (options.dryRun) return EXIT.ok;
+  if (!options.yes) await ask(io);
+  const { stanza, timeline } = look;
+  await configure(old, stack, { volume, stanza, timeline, to: printTarget(target) }, passphrase);
+  await bringUp(io, stack, options.json === true);
+  const restored = await reached(stack);
+  if (options.json) io.out(JSON.stringify(answerOf(stack, target, restored), null, 2));
+  else for (const line of guide(old, stack, restored)) io.out(line);
+  return EXIT.ok;
+}
+
+async function passphraseOf(io: Io, options: RestoreOptions, old: Target): Promise<string> {
+  if (options.passphraseStdin !== true) return old.backupPassphrase();
+  const passphrase = (await io.input()).replace(/\r?\n$/, '');
+  if (passphrase === '' || /[\r\n\0]/.test(passphrase))
+    throw new Failed(EXIT.usage, 'The passphrase on stdin must be one line that is not empty.');
+  return passphrase;
+}
+
+/** Reads the repository in a container of its own, which needs nothing of the old stack that runs. */
+async function lookAt(
+  { stack, info }: Target,
+  volume: string,
+  passphrase: string,
+  target: RestoreTarget,
+): Promise<RepositoryLook> {
+  if (!(await allVolumes()).has(volume))
+    throw new Failed(EXIT.failed, `There is no Docker volume ${volume}, where the backups of stack ${stack} would be.`);
+  const image = await nodeImage(stack, info.value('namePrefix', ''));
+  const args = [
+    ...['run', '--rm', '--interactive', '--init', '--network', 'none', '--read-only', '--cap-drop', 'ALL'],
+    ...['--security-opt', 'no-new-privileges', '--label', `${STACK_LABEL}=${info.project}/${stack}`],
+    ...['--name', `postgres-failover-look-${randomUUID().slice(0, 8)}`, '--tmpfs', '/tmp:rw,size=64m,mode=1777'],
+    ...['--mount', `type=volume,source=${volume},target=${INSIDE.restoreVolume},readonly`],
+    ...[image, 'node', '/app/keeper.mjs', 'look-at-repository'],
+  ];
+  const input = JSON.stringify({ passphrase, target });
+  const { code, stdout, tail } = await run('docker', args, { deadlineMs: LOOK_MS, input });
+  if (code !== 0) throw new Failed(EXIT.failed, `The repository in ${volume} cannot be read: ${tail.join(' ')}`);
+  return RepositoryLook.parse(JSON.parse(stdout));
+}
+
+/** The old stack's image; without it, that of any other stack on this machine. */
+async function nodeImage(stack: string, prefix: string): Promise<string> {
+  const own = imageTag('postgres', prefix, stack);
+  if (await hasImage(own)) return own;
+  const [other] = await imageTags('postgres-failover/postgres:*');
+  if (other !== undefined) return other;
+  throw new Failed(EXIT.failed, `There is no image ${own}. Any stack of this release that was up once leaves one.`);
+}
+
+/** Name, ports and subnet that are free. */
+async function place(old: Target, wanted: string | undefined): Promise<NewStack> {
+  const taken = readdirSync(PATHS.root).flatMap((file) => /^Pulumi\.(.+)\.yaml$/.exec(file)?.[1] ?? []);
+  const name = wanted ?? freeName(old.stack, new Date(), taken);
+  if (taken.includes(name)) throw new Failed(EXIT.usage, `There is a stack "${name}" already; choose another --new.`);
+  const others = taken.map((other) => readStack(other));
+  const before = Object.fromEntries(
+    Object.entries(PORT_KEYS).map(([key, port]) => [key, Number(old.info.value(key, String(port)))]),
+  ) as Ports;
+  const used = new Set(
+    others.flatMap(({ value }) => Object.entries(PORT_KEYS).map(([key, port]) => Number(value(key, String(port))))),
+  );
+  const ports = await freePorts(before, async (port) => !used.has(port) && (await isFree(port)));
+  if (ports === null) throw new Failed(EXIT.failed, 'No free ports were found for the new stack.');
+  const subnet = freeSubnet([
+    ...(await dockerSubnets()),
+    ...others.map(({ value }) => value('subnet', '10.201.43.0/24')),
+  ]);
+  if (subnet === null) throw new Failed(EXIT.failed, 'No free subnet was found for the new stack.');
+  return { name, prefix: prefixOf(name), ports, subnet };
+}
+
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once('error', () => resolve(false));
+    server.listen({ port, host: '127.0.0.1', exclusive: true }, () => server.close(() => resolve(true)));
+  });
+}
+
+async function dockerSubnets(): Promise<string[]> {
+  const ids = (await runOk('docker', ['network', 'ls', '-q'], { deadlineMs: DOCKER_MS })).stdout
+    .split('\n')
+    .filter(Boolean);
+  const format = '{{range .IPAM.Config}}{{.Subnet}} {{end}}';
+  const args = ['network', 'inspect', '--format', format, ...ids];
+  return (await runOk('docker', args, { deadlineMs: DOCKER_MS })).stdout
+    .split(/\s+/)
+    .filter((word) => word.includes('.'));
+}
+
+function planOf(
+  old: Target,
+  target: RestoreTarget,
+  { name, ports, subnet, prefix }: NewStack,
+  look: RepositoryLook,
+): string[] {
+  const { writePort, readPort, monitorPort, statsPort } = ports;
+  const size = Math.max(0, ...look.backups.map(({ sizeBytes }) => sizeBytes));
+  return [
+    `Stack ${old.stack} as of ${printTarget(target)} is restored into a new stack beside it; ${old.stack} stays as it is.`,
+    `  stack      ${name} (config Pulumi.${name}.yaml, names ${prefix}…)`,
+    `  ports      write ${writePort}, read ${readPort}, page ${monitorPort}, statistics ${statsPort}, on 127.0.0.1`,
+    `  subnet     ${subnet}`,
+    `  data       about ${bytes(size)} for each node, timeline ${look.timeline} of ${look.stanza}`,
+    `It is never removed by itself: npm run destroy -- --stack ${name} --volumes removes it, also when this is interrupted.`,
+  ];
+}
+
+async function ask(io: Io): Promise<void> {
+  if (io.confirm === null)
+    throw new Failed(EXIT.failed, 'There is no terminal to ask for a confirmation, so nothing was done. Use --yes.');
+  if (!(await io.confirm('Go on?'))) throw new Failed(EXIT.failed, 'Nothing was done.');
+}
+
+/** Writes the new stack's config. The passphrase goes through stdin, because every user can read arguments. */
+async function configure(
+  old: Target,
+  stack: NewStack,
+  restoreFrom: Readonly<Record<string, string | number>>,
+  passphrase: string,
+): Promise<void> {
+  const { setUp } = await import('../scripts/lib/setup.js');
+  const file = join(PATHS.root, `Pulumi.${old.stack}.yaml`);
+  const before: unknown = existsSync(file) ? parse(readFileSync(file, 'utf8')) : {};
+  const text = stringify(newStackFile({ ...(before as object) }, old.info.project, stack, restoreFrom));
+  writeFileSync(join(PATHS.root, `Pulumi.${stack.name}.yaml`), text, { flag: 'wx' });
+  const ready = await setUp(stack.name, 'state', { silent: true, create: true });
+  const args = [
+    'config',
+    'set',
+    '--secret',
+    '--path',
+    'restoreFrom.passphrase',
+    '--stack',
+    stack.name,
+    '--non-interactive',
+  ];
+  await runOk(ready.cli.command, args, { cwd: PATHS.root, env: ready.env, deadlineMs: PULUMI_MS, input: passphrase });
+}
+
+async function bringUp(io: Io, { name }: NewStack, quiet: boolean): Promise<void> {
+  const args = [join(PATHS.root, 'scripts', 'start.mjs'), 'up', '--stack', name];
+  const code = quiet
+    ? (await run(process.execPath, args, { cwd: PATHS.root, deadlineMs: UP_MS, onLine: io.err })).code
+    : await io.foreground(process.execPath, args, process.env);
+  if (code === 0) return;
+  const remove = `npm run destroy -- --stack ${name} --volumes`;
+  throw new Failed(
+    EXIT.failed,
+    `Stack ${name} is not up (exit code ${code}). npm run up -- --stack ${name} goes on; ${remove} removes it.`,
+  );
+}
+
+/** How far the data goes. */
+async function reached({ prefix }: NewStack): Promise<z.infer<typeof Restored>> {
+  const node = `${prefix}${NAMES.primary}`;
+  const args = ['exec', node, 'cat', `${INSIDE.backupVolume}/restored.json`];
+  return Restored.parse(JSON.parse((await runOk('docker', args, { deadlineMs: DOCKER_MS })).stdout));
+}
+
+function answerOf(
+  { name, ports, subnet, prefix }: NewStack,
+  target: RestoreTarget,
+  restored: z.infer<typeof Restored>,
+) {
+  return { stack: name, to: printTarget(target), ...restored, prefix, subnet, ports };
+}
+
+function guide(old: Target, { name, prefix }: NewStack, { lastCommit, lsn }: z.infer<typeof Restored>): string[] {
+  const database = old.info.value('databaseName', 'app');
+  const dump = `docker exec ${prefix}${NAMES.primary} pg_dump -U postgres -t public.TABLE ${database}`;
+  return [
+    `Stack ${name} has all up to ${lastCommit ?? 'the end of the backup'} (${lsn}).`,
+    `  look at it         npm run failover -- psql --stack ${name}`,
+    `  bring a table back ${dump} | npm run -s failover -- psql${optionOf(old)}`,
+    `  remove it          npm run destroy -- --stack ${name} --volumes && rm Pulumi.${name}.yaml`,
+  ];
+}

@@ -1,0 +1,58 @@
+/**
+ * The command `look-at-repository`: says what a mounted repository can bring back, without any running cluster. Standard
+ * input is a JSON object with the passphrase, so that no argument and no variable shows it. Standard output is one line of
+ * JSON, {@link RepositoryLook}.
+ */
+import { mkdir, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { z } from 'zod';
+import { PATHS } from '../../contract/layout';
+import { type RepositoryLook, RepositoryQuestion } from '../../contract/restore';
+import { writeWhole } from '../../disk/durable';
+import { KeeperError } from '../ports';
+import { readInfo } from './backup';
+import { pgbackrest } from './restore';
+import { renderRestoreConf } from './restore-source';
+import { archivedTimelines, newestFileMs, timelineFor } from './restore-timeline';
+import { freeBytes } from './room';
+
+const LOOK_LIMIT_MS = 60_000;
+const LIST_MAX = 2 * 1024 * 1024;
+
+export async function lookAtRepository(say: (line: string) => void): Promise<void> {
+  const question = RepositoryQuestion.safeParse(JSON.parse(await text(process.stdin)));
+  if (!question.success) throw new Error(z.prettifyError(question.error));
+  say(JSON.stringify(await look(question.data)));
+}
+
+async function look({ passphrase, target }: RepositoryQuestion): Promise<RepositoryLook> {
+  const repository = PATHS.restoreVolume;
+  const stanza = await stanzaIn(repository);
+  const config = join(PATHS.archiveRun, 'look.conf');
+  await mkdir(PATHS.archiveRun, { recursive: true, mode: 0o700 });
+  await writeWhole(PATHS.archiveRun, 'look.conf', renderRestoreConf({ passphrase }, repository), 0o600, false);
+  const ask = (...args: string[]) =>
+    pgbackrest([`--config=${config}`, `--stanza=${stanza}`, ...args], { limitMs: LOOK_LIMIT_MS, outputMax: LIST_MAX });
+  const { backups } = readInfo(await ask('--output=json', 'info')).facts;
+  const known = await archivedTimelines(stanza, ask);
+  const walStart =
+    target.kind === 'backup' ? (backups.find((one) => one.label === target.label)?.walStart ?? null) : null;
+  return {
+    stanza,
+    backups: backups.map(({ label, type, stopMs, sizeBytes }) => ({ label, type, stopMs, sizeBytes })),
+    timelines: known.map(({ timeline, archivedMs }) => ({ timeline, archivedMs })),
+    archivedMs: await newestFileMs(stanza, ask),
+    freeBytes: await freeBytes('/').catch(() => null),
+    timeline: timelineFor(target, known, walStart),
+  };
+}
+
+async function stanzaIn(repository: string): Promise<string> {
+  const names = await readdir(join(repository, 'archive')).catch(() => []);
+  const [stanza, ...others] = names.filter((name) => /^c\d+$/.test(name));
+  if (stanza === undefined)
+    throw new KeeperError('RESTORE_IMPOSSIBLE', 'the repository is empty: no cluster has archived into it');
+  if (others.length === 0) return stanza;
+  throw new KeeperError('RESTORE_IMPOSSIBLE', `the repository has several clusters: ${[stanza, ...others].join(', ')}`);
+}

@@ -1,0 +1,136 @@
+/**
+ * Restores another cluster's data into the first node of a new cluster. That cluster's repository is mounted read-only;
+ * the new cluster archives into a repository of its own, in which nothing of the other one may be: both have the same
+ * system identifier, and so the same stanza and file names.
+ */
+import { mkdir, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { RestoreTarget } from '../../contract/backups';
+import type { RestoreSource } from '../../contract/inputs';
+import { PATHS } from '../../contract/layout';
+import { exists, writeWhole } from '../../disk/durable';
+import { KeeperError, type Postgres } from '../ports';
+import { readInfo } from './backup';
+import type { Place } from './place';
+import { throttled } from './receive-wal';
+import { type Recovered, recover } from './recover';
+import { pgbackrest, restoreData } from './restore';
+import { makeRoom } from './room';
+
+const CONFIG = 'restore.conf';
+/** In the new cluster's own repository: what was restored. It outlives the data of each node. */
+export const RESTORED_FILE = 'restored.json';
+const LOOK_LIMIT_MS = 60_000;
+
+/** What was restored, for people and for the command that asked for it. */
+export const Restored = z.object({
+  stanza: z.string(),
+  target: RestoreTarget,
+  timeline: z.number().int(),
+  /** Time of the last commit that the data has (UTC); null: there was none after the backup. */
+  lastCommit: z.string().nullable(),
+  lsn: z.string(),
+});
+export type Restored = z.infer<typeof Restored>;
+
+/** pgBackRest's config for reading a repository. It holds the passphrase. */
+export function renderRestoreConf({ passphrase }: Pick<RestoreSource, 'passphrase'>, repository: string): string {
+  const values = {
+    'repo1-path': repository,
+    'repo1-cipher-type': 'aes-256-cbc',
+    'repo1-cipher-pass': passphrase,
+    'process-max': '2',
+    'lock-path': join(PATHS.archiveRun, 'restore-lock'),
+    'log-level-file': 'off',
+    'log-level-console': 'off',
+    'log-level-stderr': 'warn',
+  };
+  return ['[global]', ...Object.entries(values).map(([name, value]) => `${name}=${value}`), ''].join('\n');
+}
+
+export class NodeRestore {
+  private recovered: Recovered | null = null;
+
+  constructor(
+    private readonly place: Place,
+    private readonly source: RestoreSource,
+    private readonly repository: string = PATHS.restoreVolume,
+    /** The new cluster's own repository. */
+    private readonly own: string = PATHS.backupVolume,
+    private readonly folder: string = PATHS.archiveRun,
+  ) {}
+
+  /** The restore as the keeper's port has it. `empty` makes `data.new` empty. */
+  into(empty: () => Promise<void>): NonNullable<Postgres['restore']> {
+    return async (progress, signal) => {
+      await this.mustBeNew();
+      await empty();
+      const tell = throttled(progress);
+      const config = join(this.folder, CONFIG);
+      await mkdir(this.folder, { recursive: true, mode: 0o700 });
+      await writeWhole(this.folder, CONFIG, renderRestoreConf(this.source, this.repository), 0o600, false);
+      try {
+        return await this.run(config, tell, signal);
+      } finally {
+        // It holds the other cluster's passphrase.
+        await rm(config, { force: true });
+      }
+    };
+  }
+
+  private async run(configPath: string, tell: (text: string) => void, signal: AbortSignal): Promise<string> {
+    const { place, source } = this;
+    const { stanza, target, timeline } = source;
+    await this.mustHaveRoom(configPath, signal);
+    const job = { stanza, target, timeline, data: place.fresh, configPath, signal };
+    await restoreData({
+      ...job,
+      progress: (share) => tell(`restore of ${stanza}: ${Math.floor(share * 100)} % copied`),
+    });
+    const scratch = join(this.folder, 'recovery');
+    this.recovered = await recover({
+      ...{ data: place.fresh, target, scratch, signal },
+      tell: (file) => tell(`restore of ${stanza}: replays ${file}`),
+    });
+    return wordsOf(stanza, this.recovered);
+  }
+
+  /** The key stays in the config, and must act once only. */
+  private async mustBeNew(): Promise<void> {
+    const { stanza } = this.source;
+    const what = `restoreFrom: ${stanza} is not restored`;
+    if (await exists(join(this.own, RESTORED_FILE))) {
+      const text = await readFile(join(this.own, RESTORED_FILE), 'utf8');
+      throw new KeeperError('DATA_EXISTS', `${what}, because this stack restored it before (${text.trim()})`);
+    }
+    if (await exists(join(this.own, 'archive', stanza))) {
+      const why = 'because the stack’s own repository has that cluster already: two histories would meet in it';
+      throw new KeeperError('DATA_EXISTS', `${what}, ${why}`);
+    }
+  }
+
+  private async mustHaveRoom(configPath: string, signal: AbortSignal): Promise<void> {
+    const { stanza } = this.source;
+    const args = [`--config=${configPath}`, `--stanza=${stanza}`, '--output=json', 'info'];
+    const { facts } = readInfo(await pgbackrest(args, { limitMs: LOOK_LIMIT_MS, signal }));
+    await makeRoom(stanza, Math.max(0, ...facts.backups.map(({ sizeBytes }) => sizeBytes)), this.place, null);
+  }
+
+  /** The restored data is the new cluster's: it is never restored again. */
+  async remember(): Promise<void> {
+    const { recovered, source } = this;
+    if (recovered === null) return;
+    const { stanza, target, timeline } = source;
+    const { lastCommitMs, lsn } = recovered;
+    const lastCommit = lastCommitMs === null ? null : new Date(lastCommitMs).toISOString();
+    const restored: Restored = { stanza, target, timeline, lastCommit, lsn };
+    await writeWhole(this.own, RESTORED_FILE, `${JSON.stringify(restored)}\n`);
+  }
+}
+
+function wordsOf(stanza: string, { lastCommitMs, lsn, timeline, newTimeline }: Recovered): string {
+  const last =
+    lastCommitMs === null ? 'no commit after its backup' : `last commit ${new Date(lastCommitMs).toISOString()}`;
+  return `${stanza} is restored up to ${lsn} of timeline ${timeline} (${last}); it goes on as timeline ${newTimeline}`;
+}
