@@ -6,7 +6,6 @@ import { bashCompletion, NODES_COMMAND, zshCompletion } from './completion';
 import type { Io } from './io';
 import { command, type Ended } from './program';
 import { type PsqlOptions, psql } from './psql';
-import { inPlaceCommands } from './restore-in-place-program';
 import { restoreCommand } from './restore-program';
 import { roleCommands } from './role-program';
 
@@ -39,7 +38,6 @@ export function hostCommands(program: Command, io: Io, ended: Ended): void {
     });
   backupCommands(program, io, ended);
   restoreCommand(program, io, ended);
-  inPlaceCommands(program, io, ended);
   roleCommands(program, io, ended);
   program
     .command('completion')
