@@ -168,3 +168,12 @@ it('fails in a full repository, bounds what waits, shows the gap, and ends it wi
   // No backup from before the gap is kept.
   await monitor.until(NODE, (s) => s.archive !== undefined && s.archive.gaps === undefined, 'forgets it', 10_000);
 });
+
+it('goes on when the repository has lost all that it had', async () => {
+  await shell(`rm -rf ${PATHS.backupVolume}/*`);
+  await psql('SELECT pg_switch_wal()');
+  const archivedTo = monitor.view(NODE).status?.archive?.archivedTo;
+  await monitor.until(NODE, (s) => s.archive?.archivedTo !== archivedTo, 'archives', 30_000);
+  expect((await ended('full')).result).toBe('done');
+  expect(held()).toEqual(['full true']);
+});
