@@ -177,7 +177,8 @@ export const NOTE_CODES = {
   BACKUP_DONE: 'The job for the backups is done; the line has what was made or found.',
   BACKUP_STOPPED: 'A job for the backups was stopped, because the leadership ended; it is repeated.',
   BACKUP_FAILED: 'A job for the backups failed; a scheduled one is tried again after a rest.',
-  BACKUP_DAMAGED: 'The check of the repository found files that are damaged or missing; the line names them.',
+  BACKUP_DAMAGED:
+    'Files of the repository are damaged or missing; the line names them. Or it has lost all that it had.',
   BACKUP_OLD: 'The backups are older than one and a half intervals of the schedule.',
   CHECKPOINT_FAILED: 'The checkpoint before a switchover or a stop, or after a promotion, failed.',
   POSTGRES_STOPPED: 'PostgreSQL of a leader shut down as it was told to; the line has how long it took.',

@@ -4,6 +4,7 @@ import { uptime } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { Gap } from '../../contract/backups';
+import { messageOf } from '../../contract/errors';
 import { PATHS } from '../../contract/layout';
 import { parseLsn, printLsn } from '../../contract/lsn';
 import { KEEPER_ROLE } from '../../contract/naming';
@@ -28,6 +29,8 @@ const CONFIG = 'pgbackrest.conf';
 const PUSH_LIMIT_MS = 60_000;
 /** The clients' work goes first: scheduling priority of pgBackRest (nice(1)). */
 const NICE = 10;
+/** pgBackRest's words for a repository without the stanza. It never overwrites one, whatever state that is in. */
+const MISSING = /FileMissingError: unable to open missing file '[^']*archive\.info/;
 /** File with what is in no backup. */
 const GAPS = 'archive-gaps.json';
 /** Size of the record of a shutdown's checkpoint, rounded up (pg_control.h, CheckPoint). */
@@ -151,8 +154,7 @@ export class NodeArchive implements Archive {
     const stanza = stanzaOf(systemId);
     await mkdir(folder, { recursive: true, mode: 0o700 });
     await writeWhole(folder, CONFIG, renderPgbackrestConf(place, stanza), 0o600, false);
-    // Does nothing when it is there already.
-    await this.pgbackrest(stanza, [...options, 'stanza-create'], STANZA_LIMIT_MS);
+    await this.createStanza(stanza, options);
     // What belongs to the position: files that this node alone knows as lost are to be handed over again.
     await this.changeGaps((own) => archived?.gaps ?? own);
     const kept = await readdir(this.wal);
@@ -219,8 +221,21 @@ export class NodeArchive implements Archive {
     }
   }
 
-  private hand({ stanza }: Tour, name: string): Promise<void> {
-    return this.pgbackrest(stanza, ['archive-push', join(this.wal, name)], PUSH_LIMIT_MS);
+  private async hand({ stanza }: Tour, name: string): Promise<void> {
+    const push = () => this.pgbackrest(stanza, ['archive-push', join(this.wal, name)], PUSH_LIMIT_MS);
+    try {
+      await push();
+    } catch (error) {
+      if (!MISSING.test(messageOf(error))) throw error;
+      // The repository has lost what it had, for example because a person replaced its disk.
+      await this.createStanza(stanza);
+      await push();
+    }
+  }
+
+  /** Does nothing when it is there already. */
+  private createStanza(stanza: string, options: readonly string[] = []): Promise<void> {
+    return this.pgbackrest(stanza, [...options, 'stanza-create'], STANZA_LIMIT_MS);
   }
 
   /** Runs one command of pgBackRest, which {@link shut} ends. */

@@ -123,6 +123,8 @@ export function damagedFiles(output: string): string[] {
 /** pgBackRest of one node. */
 export class NodeBackup implements BackupTool {
   private running: AbortController | null = null;
+  /** The last write of the config. */
+  private configured: Promise<void> = Promise.resolve();
 
   constructor(
     private readonly place: Place,
@@ -210,6 +212,17 @@ export class NodeBackup implements BackupTool {
     return readInfo(await this.run(['--output=json', 'info'], signal, INFO_LIMIT_MS));
   }
 
+  /** A job, the look for its progress and the regular look may run at once; the file is written by one at a time. */
+  private configure(text: string): Promise<void> {
+    const { folder } = this;
+    const write = async () => {
+      await mkdir(folder, { recursive: true, mode: 0o700 });
+      await writeWhole(folder, CONFIG, text, 0o600, false);
+    };
+    this.configured = this.configured.then(write, write);
+    return this.configured;
+  }
+
   private async run(
     options: readonly string[],
     signal: AbortSignal | undefined,
@@ -219,8 +232,7 @@ export class NodeBackup implements BackupTool {
     const { place, folder } = this;
     const { systemId } = await readControlFile(place.data);
     const stanza = stanzaOf(systemId);
-    await mkdir(folder, { recursive: true, mode: 0o700 });
-    await writeWhole(folder, CONFIG, renderPgbackrestConf(place, stanza), 0o600, false);
+    await this.configure(renderPgbackrestConf(place, stanza));
     const command = [...IO_PRIORITY, `--config=${join(folder, CONFIG)}`, `--stanza=${stanza}`, ...options];
     const how = { name: 'pgbackrest', nice: NICE, outputMax: LIST_MAX };
     return run('ionice', command, { ...how, limitMs, signal, onError });
