@@ -7,6 +7,7 @@ import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { z } from 'zod';
+import { messageOf } from '../../contract/errors';
 import { PATHS } from '../../contract/layout';
 import { type RepositoryLook, RepositoryQuestion } from '../../contract/restore';
 import { writeWhole } from '../../disk/durable';
@@ -34,6 +35,7 @@ async function look({ passphrase, target }: RepositoryQuestion): Promise<Reposit
   await writeWhole(PATHS.archiveRun, 'look.conf', renderRestoreConf({ passphrase }, repository), 0o600, false);
   const ask = (...args: string[]) =>
     pgbackrest([`--config=${config}`, `--stanza=${stanza}`, ...args], { limitMs: LOOK_LIMIT_MS, outputMax: LIST_MAX });
+  await mustOpen(stanza, ask);
   const { backups } = readInfo(await ask('--output=json', 'info')).facts;
   const known = await archivedTimelines(stanza, ask);
   const walStart =
@@ -46,6 +48,16 @@ async function look({ passphrase, target }: RepositoryQuestion): Promise<Reposit
     freeBytes: await freeBytes('/').catch(() => null),
     timeline: timelineFor(target, known, walStart),
   };
+}
+
+/** `info` itself says of a wrong passphrase only that there is nothing. */
+async function mustOpen(stanza: string, ask: (...args: string[]) => Promise<string>): Promise<void> {
+  try {
+    await ask('repo-get', `archive/${stanza}/archive.info`);
+  } catch (error) {
+    const what = 'the passphrase is another one, or the repository is damaged';
+    throw new KeeperError('RESTORE_IMPOSSIBLE', `${what}: ${messageOf(error)}`);
+  }
 }
 
 async function stanzaIn(repository: string): Promise<string> {
