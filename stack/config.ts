@@ -118,6 +118,7 @@ export function portsOf(settings: Settings) {
     ...{ writePort, readPort, statsPort, monitorPort },
     backendPort: settings.backend === false ? undefined : backendPort,
     prometheusPort: settings.monitoring === true ? prometheusPort : undefined,
+    replicationPort: settings.replicationPort === 0 ? undefined : settings.replicationPort,
     pgadminPort: settings.pgadmin === true ? pgadminPort : undefined,
     poolPort: settings.pooler === true ? settings.poolPort : undefined,
   };

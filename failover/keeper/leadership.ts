@@ -35,6 +35,8 @@ export class Leadership {
   /** Time of the next check of these objects. */
   private dueAtMs = Number.NEGATIVE_INFINITY;
   private failed: { message: string; restMs: number } | null = null;
+  /** The configuration under which consumers of logical slots may be sent something; null: none yet. */
+  consumersUnder: SyncConfig | null = null;
   /** Time of the last check of the slots. */
   slotsAtMs = Number.NEGATIVE_INFINITY;
 

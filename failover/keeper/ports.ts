@@ -243,6 +243,16 @@ export interface BackupTool {
 
 export type ArchiveQueue = Pick<ArchiveView, 'waiting' | 'waitingBytes' | 'archivedTo' | 'timeline' | 'gap'>;
 
+/** The way in for clients of replication. */
+export interface ClientGate {
+  /** Time since the machine's start, also while the container was paused, ms. */
+  bootMs(): number;
+  /** Listens, if it does not yet. */
+  open(): void;
+  /** Ends every session at once, if it is open. */
+  shut(): void;
+}
+
 /** One PostgreSQL and its data directory. Every call has its own deadline and throws {@link KeeperError} or an Error. */
 export interface Postgres {
   /**
@@ -258,6 +268,8 @@ export interface Postgres {
   readonly archive?: Archive;
   /** Absent: this PostgreSQL has no backups. {@link stop} kills what it does. */
   readonly backups?: BackupTool;
+  /** Absent: no clients of replication are let in. {@link stop} shuts it. */
+  readonly gate?: ClientGate;
   observe(): Promise<View>;
 
   /** Creates a new cluster in `data.new`, complete and synced. */

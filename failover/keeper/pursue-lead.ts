@@ -45,6 +45,7 @@ export class LeadPursuit extends TargetPursuit<'lead'> {
     const configure = (names: string) => lives.configure(alone(settings, names));
     const inForce = await leadership.sync.pursue(sync, { configure, observe: () => lives.sql() }, signal);
     if (signal.aborted) return { done: false };
+    if (inForce) leadership.consumersUnder = sync;
     host.report();
     // Settings and addresses may have changed although the names did not.
     if (calm) await lives.configure(alone(settings, syncNames(sync)));

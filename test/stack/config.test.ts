@@ -21,6 +21,7 @@ describe('the config', () => {
         ...{ tls: 'auto', tlsNames: [], tlsCertificate: '', tlsKey: '' },
         writePort: 5434,
         readPort: 5435,
+        replicationPort: 0,
         statsPort: 5000,
         backendPort: 8000,
         monitorPort: 8008,
@@ -97,6 +98,7 @@ describe('a refused value', () => {
     ['tlsKey', ['k.pem', '/a\nb']],
     ['writePort', ['0', '65536', '-5434', '5434/tcp', '']],
     ...PORTS.map((port): [string, string[]] => [port, ['0', '65536']]),
+    ['replicationPort', ['-1', '65536', '']],
     ['bindAddress', ['localhost', '256.0.0.1', '::1', '']],
     ['clientNetworks', ['10.0.0.1/24', '10.0.0.0', '10.0.0.0/33', '256.0.0.0/8', '::/0', 'localhost', 'x; y']],
     ['subnet', ['10.201.43.0', '10.201.43.0/25', '10.0.0.0/8', '10.201.43.1/24', '8.8.8.0/24', '172.32.0.0/16', 'x']],
@@ -151,7 +153,7 @@ describe('a refused value', () => {
   });
 
   it('has a test for every key', () => {
-    expect(Object.keys(keys)).toHaveLength(55);
+    expect(Object.keys(keys)).toHaveLength(56);
   });
 
   it.each(['archive_command', 'archive_library', 'archive_mode'])(

@@ -81,12 +81,17 @@ export function renderPgHba(settings: NodeSettings): string {
     ...{ haproxyAddress, monitorAddress, nodes },
     ...{ monitorRole: MONITOR_ROLE, keeperRole: KEEPER_ROLE, keeperMap: KEEPER_MAP, replicationRole: REPLICATION_ROLE },
     rolesFile: ROLES_FILE,
+    gate: settings.replication && { address: GATE_ADDRESS, rolesFile: REPLICATORS_FILE },
     clientRecord: (tls?.mode === 'require' ? 'hostssl' : 'host').padEnd(7),
   });
 }
 
+/** Address from which the gate connects (gate/gate.ts); pg_hba.conf lets roles with REPLICATION in from there alone. */
+export const GATE_ADDRESS = '127.0.0.2';
 /** Name of the file with the roles that may log in (role-list.ts), beside pg_hba.conf. */
 export const ROLES_FILE = 'pg_hba.roles';
+/** The same for roles that may log in as clients of replication. */
+export const REPLICATORS_FILE = 'pg_hba.replicators';
 const KEEPER_MAP = 'keeper';
 
 /** pg_ident.conf. It lets the container's operating system user `postgres` log in with the keeper's role. */

@@ -16,6 +16,7 @@ import { Furnishing } from './furnish';
 import { BEAT_LOCK_MS, Heartbeat, provePostmaster } from './heartbeat';
 import { openLogPipes, type Pipe } from './log-pipes';
 import { readHistory } from './look';
+import { NodeGate } from './node-gate';
 import { Observer } from './observer';
 import { OwnSessions, SOCKET, SOCKETS } from './own-sessions';
 import type { Place } from './place';
@@ -60,6 +61,7 @@ export class Server implements Postgres {
   onProgress: (text: string) => void = () => undefined;
   readonly archive: NodeArchive;
   readonly backups: NodeBackup;
+  readonly gate: NodeGate;
   private readonly warning: Warning = { text: null };
   private readonly log = new ServerLog(linesTo(process.stderr));
   private readonly sessions: OwnSessions;
@@ -89,7 +91,9 @@ export class Server implements Postgres {
     });
     this.canary = new Canary(sessions);
     const reload = () => this.run?.postmaster.signal('SIGHUP');
-    this.roles = new RoleList({ conf: place.conf, warning: this.warning, reload });
+    const lists = { conf: place.conf, warning: this.warning, reload };
+    this.roles = new RoleList(lists);
+    this.gate = new NodeGate(place, this.files, new RoleList({ ...lists, replicators: true }), this.warning);
     this.furnishing = new Furnishing(sessions, place.clusterKey, this.warning);
     this.beats = new Heartbeat({
       open: (limitMs) => sessions.home(limitMs, BEAT_LOCK_MS),
@@ -125,6 +129,7 @@ export class Server implements Postgres {
     const { run } = this;
     if (run !== null) run.observer.upstream = config.upstream;
     this.sessions.application = config.settings.databaseName;
+    this.gate.settings = config.settings;
     if (!(await this.files.write(config, run?.postmaster.blind === true))) return false;
     this.warnOfCertificate();
     this.run?.postmaster.signal('SIGHUP');
@@ -147,6 +152,7 @@ export class Server implements Postgres {
     this.archive.begin();
     sessions.begin(config.settings.databaseName);
     await roles.begin(config.settings.databaseUser);
+    await this.gate.begin(config.settings);
     const blind = await files.writeForStart(config, floors, leads && cleanLeader, (words) => {
       warning.text = `PostgreSQL refuses postgresSettings, the former ones stay: ${words}`;
     });
@@ -161,7 +167,8 @@ export class Server implements Postgres {
       onExit: (exit) => this.gone(postmaster, exit),
     });
     const { systemId } = view;
-    const observer = new Observer({ place, systemId, postmaster, data, sessions, files, beats, roles, warning });
+    const { gate } = this;
+    const observer = new Observer({ place, systemId, postmaster, data, sessions, files, beats, roles, gate, warning });
     observer.upstream = config.upstream;
     this.run = { postmaster, observer };
   }
@@ -179,6 +186,7 @@ export class Server implements Postgres {
     this.run = null;
     this.data.forget();
     this.sessions.end();
+    this.gate.shut();
     this.archive.close();
     this.canary.drop();
     this.beats.stop();
@@ -208,6 +216,7 @@ export class Server implements Postgres {
     await this.data.endCatchUp();
     if (run === null) return;
     this.beats.stop();
+    this.gate.shut();
     this.archive.close();
     this.backups.stop();
     await run.postmaster.stop();
