@@ -174,6 +174,8 @@ export interface ServerConfig {
   upstream: { name: string; address: string } | null;
   /** Value of synchronous_standby_names. */
   syncNames: string;
+  /** Value of synchronized_standby_slots, on a leader; absent: none. */
+  consumerSlots?: string;
   /** Readers may delay replay for long, because no write waits for this node. */
   lateReplay?: true;
 }
@@ -363,6 +365,13 @@ export interface Postgres {
    * bootstrapped, also the application's database and table. All commits are local. Idempotent.
    */
   furnish(settings: NodeSettings, isNew: boolean): Promise<void>;
+  /**
+   * Drops the logical slots that this standby has from when it led, because PostgreSQL copies none from the leader under
+   * a name that is taken. Resolves with their names. Absent: there are none.
+   */
+  dropLedSlots?(): Promise<string[]>;
+  /** Whether a session that begins now has this value of `synchronized_standby_slots`. Absent: it always has. */
+  holdsConsumersFor?(slots: string): Promise<boolean>;
   /**
    * Restores those of the failover's own roles, grants and objects that people removed or changed. Resolves with their
    * names. It costs one statement when nothing is missing. Throws when an object could not be restored, for example

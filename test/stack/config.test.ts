@@ -152,6 +152,17 @@ describe('a refused value', () => {
     expect(problemsOf({ replicas: '0' })).toEqual([]);
   });
 
+  it('of wal_level is one that no failover makes a consumer regret', () => {
+    const logical = { postgresSettings: '{"wal_level":"logical"}' };
+    expect(problemsOf(logical)).toEqual([]);
+    expect(problemsOf({ ...logical, syncMode: 'asynchronous' })).toEqual([
+      expect.stringMatching(/^postgresSettings.wal_level: "logical" is refused with syncMode asynchronous; /),
+    ]);
+    expect(problemsOf({ postgresSettings: '{"wal_level":"minimal"}' })).toEqual([
+      expect.stringContaining('must be replica or logical'),
+    ]);
+  });
+
   it('has a test for every key', () => {
     expect(Object.keys(keys)).toHaveLength(56);
   });
@@ -214,7 +225,7 @@ describe('a setting of PostgreSQL', () => {
   const refusal = (settings: object) => problemsOf({ postgresSettings: JSON.stringify(settings) });
 
   const OWNED = `
-    wal_level fsync synchronous_standby_names data_directory hba_file include_dir primary_conninfo wal_recycle
+    fsync synchronous_standby_names data_directory hba_file include_dir primary_conninfo wal_recycle
     wal_init_zero restore_command recovery_target_time hot_standby max_wal_senders unix_socket_permissions
     failover.configuration default_transaction_read_only log_destination log_directory log_line_prefix
     logging_collector track_activities application_name dynamic_library_path pre_auth_delay post_auth_delay

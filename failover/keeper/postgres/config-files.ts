@@ -130,19 +130,31 @@ export function conninfo(
     .join(' ');
 }
 
+/** The database that pg_hba.conf lets the nodes enter. */
+const HOME_DATABASE = 'postgres';
+
 /** A setting of the keeper's own. It counts the changes of the configuration. */
 export const VERSION_NAME = 'failover.configuration';
 
 /**
  * Renders failover.conf, the settings that the newest order decides (S5). `blind`: the server accepts no sessions until
- * it is promoted, see tunables.ts.
+ * it is promoted, see tunables.ts. `logical`: it was started with `wal_level = logical`. A standby that was not must not
+ * copy slots: with that, a PostgreSQL before 17.6 ends.
  */
-export function renderFailoverConf(place: NodeOfConf, config: ServerConfig, version = 0, blind = false): string {
+export function renderFailoverConf(
+  place: NodeOfConf,
+  config: ServerConfig,
+  version = 0,
+  { blind = false, logical = false } = {},
+): string {
   const { node } = place;
-  const { upstream, syncNames, lateReplay = false } = config;
+  const { upstream, syncNames, consumerSlots = '', lateReplay = false } = config;
+  // PostgreSQL asks the leader for its slots in an ordinary session, which needs a database.
+  const more = logical ? { dbname: HOME_DATABASE } : undefined;
   return Mustache.render(template('failover.conf'), {
-    ...{ hasUpstream: upstream !== null, blind, lateReplay, versionName: VERSION_NAME },
-    conninfo: quoted(upstream === null ? '' : conninfo(place, upstream.address, node)),
+    ...{ hasUpstream: upstream !== null, blind, logical, lateReplay, versionName: VERSION_NAME },
+    conninfo: quoted(upstream === null ? '' : conninfo(place, upstream.address, node, more)),
+    consumerSlots: quoted(consumerSlots),
     slot: quoted(upstream === null ? '' : slotName(node)),
     syncNames: quoted(syncNames),
     version: quoted(String(version)),

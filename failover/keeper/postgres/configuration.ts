@@ -32,6 +32,8 @@ export class Configuration {
   private readonly certificates: CertificateFiles;
   /** The certificate in the files; null: TLS is off. */
   tls: TlsFiles | null = null;
+  /** The server was started with `wal_level = logical`. */
+  private logical = false;
   /** The last start failed, perhaps because of the certificate: the next one is made without TLS. */
   private suspectsTls = false;
 
@@ -106,6 +108,7 @@ export class Configuration {
     for (let attempt = 1; ; attempt++) {
       const { settings, blind } = this.tunables.begin(asked, floors, leads);
       const adapted = withSettings(config, settings);
+      this.logical = settings.wal_level === 'logical';
       this.texts.clear();
       await this.writePassfile();
       await this.writeChanged(adapted, blind);
@@ -138,7 +141,8 @@ export class Configuration {
     await this.put('postgresql.conf', renderPostgresqlConf(this.place.node, settings, this.memoryLimitBytes, tls));
     await this.put('pg_hba.conf', renderPgHba(settings));
     await this.put('pg_ident.conf', PG_IDENT);
-    await this.put('failover.conf', renderFailoverConf(this.place, config, this.version, blind));
+    const { logical } = this;
+    await this.put('failover.conf', renderFailoverConf(this.place, config, this.version, { blind, logical }));
   }
 
   /** Writes one file if its text changed. It is not synced, because all files are written again before a start. */

@@ -26,7 +26,7 @@ import { promote } from './promotion';
 import { reach } from './rejoin';
 import { RoleList } from './role-list';
 import { ServerLog } from './server-log';
-import { ensureSlots, releaseRows } from './slots';
+import { dropLedSlots, ensureSlots, releaseRows } from './slots';
 import { mustHaveTablespaces } from './tablespaces';
 
 const START_WAIT_MS = 2_000;
@@ -277,6 +277,16 @@ export class Server implements Postgres {
     const { holding, dropped } = await ensureSlots(await this.sessions.common(), this.place.node, peers, renew);
     if (holding.length > 0) this.release(holding);
     return dropped;
+  }
+
+  async dropLedSlots(): Promise<string[]> {
+    return dropLedSlots(await this.sessions.common());
+  }
+
+  async holdsConsumersFor(slots: string): Promise<boolean> {
+    using session = await this.sessions.home();
+    const text = `SELECT current_setting('synchronized_standby_slots') AS held`;
+    return (await session.askOne<{ held: string }>('held consumers', text)).held === slots;
   }
 
   /**
