@@ -78,7 +78,15 @@ export interface HaproxyConfigInput {
    * @default false
    */
   https?: boolean;
+  /**
+   * Addresses of the nodes, if there is a port for clients of replication.
+   * @default none
+   */
+  gates?: readonly string[];
 }
+
+/** Connections of clients of replication; each node's gate takes fewer (failover/keeper/postgres/gate). */
+const GATE_CONNECTIONS_MAX = 32;
 
 /** The whole configuration as text. Throws when the template cannot be read. */
 export function renderHaproxyConfig(input: HaproxyConfigInput): string {
@@ -109,6 +117,7 @@ export function renderHaproxyConfig(input: HaproxyConfigInput): string {
     statsPort: PORTS.haproxyStats,
     apiPort: PORTS.haproxyApi,
     nodeSlots: NODES_MAX,
+    replication: (input.gates ?? []).length > 0 && replication(input.gates ?? []),
     backend: input.backendHost !== null && {
       host: input.backendHost,
       certificate: input.https === true && `${PATHS.haproxySockets}/${API_CERTIFICATE}`,
@@ -121,6 +130,13 @@ export function renderHaproxyConfig(input: HaproxyConfigInput): string {
   };
   return Mustache.render(template, view, {}, { escape: String });
 }
+
+/** Only the opened leader's gate listens, so HAProxy's own connects find it. */
+const replication = (gates: readonly string[]) => ({
+  port: PORTS.haproxyReplication,
+  maxConnections: GATE_CONNECTIONS_MAX,
+  gates: gates.map((address, i) => ({ number: i + 1, address, port: PORTS.gate })),
+});
 
 const holdRetries = (holdTimeoutMs: number, attemptMs: number): number =>
   Math.max(1, Math.floor(holdTimeoutMs / attemptMs));

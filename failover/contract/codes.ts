@@ -169,7 +169,8 @@ export const NOTE_CODES = {
   PROMOTION_REPLAYS:
     'A node that is being promoted applies the write-ahead log that it has; the line says how much is left.',
   MENDED: 'Something that the failover needs inside the database was removed or changed, and was made again.',
-  SLOT_DROPPED: 'The replication slot of a node that is not declared any more was dropped.',
+  SLOT_DROPPED:
+    'A replication slot was dropped: of a node that is not declared any more, or of a former leader, which gets the new leader’s.',
   ARCHIVE_PROBLEM:
     'The repository of the backups takes no write-ahead log, for the reason that follows; it is tried again.',
   ARCHIVE_GAP: 'Write-ahead log is in no backup: the archive took nothing for too long, or the files were lost.',

@@ -62,6 +62,9 @@ export const PORTS = {
   haproxyReadIpv6: 5439,
   /** Writes of the pooler. */
   haproxyPooled: 5440,
+  /** Clients of replication; also the port of each node's gate. */
+  haproxyReplication: 5441,
+  gate: 5441,
   haproxyStats: 5000,
   haproxyApi: 8000,
   keepers: 7400,

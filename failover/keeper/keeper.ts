@@ -24,6 +24,7 @@ import {
 } from '../contract/messages';
 import { Archiving } from './archiving';
 import { BackupJobs } from './backup-job';
+import { ClientReplication } from './client-replication';
 import { DurableState } from './durable-state';
 import type { AcceptedOrder, KeeperState } from './keeper-state';
 import type { Leadership } from './leadership';
@@ -142,6 +143,7 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
   private readonly reports: Reports;
   private readonly archiving: Archiving | null;
   private readonly jobs: BackupJobs | null;
+  private readonly replication: ClientReplication | null;
   /** Number of changes of the settings. */
   private version = 0;
   /** Number of steps that failed in a row. */
@@ -168,7 +170,12 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
     this.archiving = postgres.archive === undefined ? null : new Archiving(postgres.archive, clock, this);
     const { archive, backups } = postgres;
     this.jobs = backups && archive ? new BackupJobs(backups, clock, this, archive.bootMs) : null;
+    this.replication = postgres.gate === undefined ? null : new ClientReplication(postgres.gate, this);
     postgres.onCrash = (reason) => this.crashed(reason);
+  }
+
+  get order(): AcceptedOrder | null {
+    return this.progress.order;
   }
 
   get state(): KeeperState {
@@ -205,6 +212,7 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
   /** The handshake succeeded. */
   connected(): void {
     this.archiving?.connected();
+    this.replication?.connected();
     this.reports.connected();
     this.link.send({ type: 'recall', newest: this.store.copy });
     this.reports.report(true);
@@ -217,6 +225,7 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
       const pong: KeeperFrame = { type: 'pong', n: frame.n };
       this.postgres.pinged();
       this.archiving?.pinged(frame);
+      this.replication?.pinged(frame);
       this.jobs?.pinged(frame);
       this.confirmed(frame.confirmed);
       if (frame.n % PINGS_A_STATUS === 0 && !this.repeats(frame.n)) this.reports.report(true, [pong], this.turn.calm);
@@ -285,6 +294,7 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
       const before = this.progress.order;
       if (before !== null && !continues(before, accepted)) this.turn.job.abort();
       this.progress = { order: accepted, done: false, failure: null };
+      this.replication?.look();
     }
     this.report();
     this.wake();
@@ -318,6 +328,7 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
         restMs = turn.job.signal.aborted ? 0 : RETRY_MS;
         if (order === this.progress.order && !turn.job.signal.aborted) this.failed(error);
       }
+      this.replication?.look();
       // The pass has ended, with or without success, so no long step runs.
       this.lives.activity = null;
       this.report();
@@ -498,6 +509,7 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
   async terminate(): Promise<void> {
     await this.checkpointBeforeStop();
     this.stopping = true;
+    this.replication?.look();
     this.reports.report(true);
     const fromMs = this.clock.nowMs();
     const deadline = fromMs + HANDOVER_LIMIT_MS;

@@ -17,6 +17,7 @@ import { Furnishing } from './furnish';
 import { BEAT_LOCK_MS, Heartbeat, provePostmaster } from './heartbeat';
 import { openLogPipes, type Pipe } from './log-pipes';
 import { readHistory } from './look';
+import { NodeGate } from './node-gate';
 import { Observer } from './observer';
 import { OwnSessions, SOCKET, SOCKETS } from './own-sessions';
 import type { Place } from './place';
@@ -28,7 +29,7 @@ import { NodeRestore } from './restore-source';
 import { NodeRestorer } from './restorer';
 import { RoleList } from './role-list';
 import { ServerLog } from './server-log';
-import { ensureSlots, releaseRows } from './slots';
+import { dropLedSlots, ensureSlots, releaseRows } from './slots';
 import { mustHaveTablespaces } from './tablespaces';
 
 const START_WAIT_MS = 2_000;
@@ -67,6 +68,7 @@ export class Server implements Postgres {
   /** Null: this cluster begins empty. */
   private readonly restored: NodeRestore | null;
   readonly restorer: NodeRestorer;
+  readonly gate: NodeGate;
   private readonly warning: Warning = { text: null };
   private readonly log = new ServerLog(linesTo(process.stderr));
   private readonly sessions: OwnSessions;
@@ -100,7 +102,9 @@ export class Server implements Postgres {
     this.restorer = new NodeRestorer(place, { replaced: () => this.data.replaced() });
     this.canary = new Canary(sessions);
     const reload = () => this.run?.postmaster.signal('SIGHUP');
-    this.roles = new RoleList({ conf: place.conf, warning: this.warning, reload });
+    const lists = { conf: place.conf, warning: this.warning, reload };
+    this.roles = new RoleList(lists);
+    this.gate = new NodeGate(place, this.files, new RoleList({ ...lists, replicators: true }), this.warning);
     this.furnishing = new Furnishing(sessions, place.clusterKey, this.warning);
     this.beats = new Heartbeat({
       open: (limitMs) => sessions.home(limitMs, BEAT_LOCK_MS),
@@ -136,6 +140,7 @@ export class Server implements Postgres {
     const { run } = this;
     if (run !== null) run.observer.upstream = config.upstream;
     this.sessions.application = config.settings.databaseName;
+    this.gate.settings = config.settings;
     if (!(await this.files.write(config, run?.postmaster.blind === true))) return false;
     this.warnOfCertificate();
     this.run?.postmaster.signal('SIGHUP');
@@ -158,6 +163,7 @@ export class Server implements Postgres {
     this.archive.begin();
     sessions.begin(config.settings.databaseName);
     await roles.begin(config.settings.databaseUser);
+    await this.gate.begin(config.settings);
     const blind = await files.writeForStart(config, floors, leads && cleanLeader, (words) => {
       warning.text = `PostgreSQL refuses postgresSettings, the former ones stay: ${words}`;
     });
@@ -172,7 +178,8 @@ export class Server implements Postgres {
       onExit: (exit) => this.gone(postmaster, exit),
     });
     const { systemId } = view;
-    const observer = new Observer({ place, systemId, postmaster, data, sessions, files, beats, roles, warning });
+    const { gate } = this;
+    const observer = new Observer({ place, systemId, postmaster, data, sessions, files, beats, roles, gate, warning });
     observer.upstream = config.upstream;
     this.run = { postmaster, observer };
   }
@@ -190,6 +197,7 @@ export class Server implements Postgres {
     this.run = null;
     this.data.forget();
     this.sessions.end();
+    this.gate.shut();
     this.archive.close();
     this.canary.drop();
     this.beats.stop();
@@ -219,6 +227,7 @@ export class Server implements Postgres {
     await this.data.endCatchUp();
     if (run === null) return;
     this.beats.stop();
+    this.gate.shut();
     this.archive.close();
     this.backups.stop();
     await run.postmaster.stop();
@@ -279,6 +288,16 @@ export class Server implements Postgres {
     const { holding, dropped } = await ensureSlots(await this.sessions.common(), this.place.node, peers, renew);
     if (holding.length > 0) this.release(holding);
     return dropped;
+  }
+
+  async dropLedSlots(): Promise<string[]> {
+    return dropLedSlots(await this.sessions.common());
+  }
+
+  async holdsConsumersFor(slots: string): Promise<boolean> {
+    using session = await this.sessions.home();
+    const text = `SELECT current_setting('synchronized_standby_slots') AS held`;
+    return (await session.askOne<{ held: string }>('held consumers', text)).held === slots;
   }
 
   /**
