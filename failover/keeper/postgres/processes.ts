@@ -188,7 +188,7 @@ export function run(command: string, args: string[], options: ToolOptions): Prom
 /** What a program said of its failure: from its first error on (pgBackRest lists hints after it), or its last lines. */
 function lastWords(errors: string): string {
   const lines = errors.trim().split('\n');
-  const first = lines.findIndex((line) => line.startsWith('ERROR:'));
+  const first = lines.findIndex((line) => /^(P\d+ +)?ERROR:/.test(line));
   const words = first < 0 ? lines.slice(-5) : lines.slice(first, first + 5);
   const text = words.map((line) => line.trim()).join(' ');
   return first < 0 ? text.slice(-1_000) : text.slice(0, 1_000);
