@@ -53,7 +53,7 @@ function look(target: RestoreTarget, secret = passphrase): Promise<RepositoryLoo
     const args = [...run, image, 'node', '/app/keeper.mjs', 'look-at-repository'];
     const child = execFile('docker', args, (error, stdout, stderr) => {
       if (error === null) resolve(RepositoryLook.parse(JSON.parse(stdout)));
-      else reject(new Error(`${error.message} ${stderr}`));
+      else reject(new Error(`${error.message} ${stdout} ${stderr}`));
     });
     child.stdin?.end(JSON.stringify({ passphrase: secret, target }));
   });

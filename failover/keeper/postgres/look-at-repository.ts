@@ -7,7 +7,6 @@ import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { z } from 'zod';
-import { messageOf } from '../../contract/errors';
 import { PATHS } from '../../contract/layout';
 import { type RepositoryLook, RepositoryQuestion } from '../../contract/restore';
 import { writeWhole } from '../../disk/durable';
@@ -50,14 +49,11 @@ async function look({ passphrase, target }: RepositoryQuestion): Promise<Reposit
   };
 }
 
-/** `info` itself says of a wrong passphrase only that there is nothing. */
+/** With a wrong passphrase pgBackRest fails, or gives out what is no text at all. `info` says only that there is nothing. */
 async function mustOpen(stanza: string, ask: (...args: string[]) => Promise<string>): Promise<void> {
-  try {
-    await ask('repo-get', `archive/${stanza}/archive.info`);
-  } catch (error) {
-    const what = 'the passphrase is another one, or the repository is damaged';
-    throw new KeeperError('RESTORE_IMPOSSIBLE', `${what}: ${messageOf(error)}`);
-  }
+  const text = await ask('repo-get', `archive/${stanza}/archive.info`).catch(() => '');
+  if (text.includes('[backrest]')) return;
+  throw new KeeperError('RESTORE_IMPOSSIBLE', 'the passphrase is another one, or archive.info is damaged');
 }
 
 async function stanzaIn(repository: string): Promise<string> {
