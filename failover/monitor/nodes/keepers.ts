@@ -139,11 +139,11 @@ export class KeeperServer implements Keepers {
 
   private pingOf({ view, answered }: Period, n: number): MonitorFrame {
     const { archivist, archived } = this;
-    if (archivist === null) return { type: 'ping', n };
+    const confirmed = this.confirmed === undefined ? {} : { confirmed: this.confirmed };
+    if (archivist === null) return { type: 'ping', n, ...confirmed };
     const mayArchive = archivist.node === view.name && answered !== null;
     const archive = mayArchive ? { archive: { term: archivist.term, heard: answered } } : {};
     const job = mayArchive && this.job !== null ? { backup: this.job } : {};
-    const confirmed = this.confirmed === undefined ? {} : { confirmed: this.confirmed };
     return { type: 'ping', n, ...archive, ...job, ...archived, ...confirmed };
   }
 
