@@ -22,6 +22,9 @@ local DYING_MS = 20
 -- A client waits for this long at most (STEPS_MAX times STEP_MS), for example when the container hangs.
 local STEP_MS = 10
 local STEPS_MAX = 10
+-- With more connects a second than this, over all threads, in each of the last two seconds, none waits. A question takes
+-- about 1 ms of processor time, and clients that connect so often connect again after an error anyway.
+local CONNECTS_MAX = 100
 
 -- By host: { host, wanted, answers, wake = queue, flying = clients of the open question, next = those that came later }.
 local keepers = {}
@@ -31,6 +34,21 @@ local open = { write = {}, read = {} }
 local waiting = {}
 local limiting = false
 local limit = core.queue()
+-- Connects of this thread in the present second and in the two before it, and how many are too many.
+local connects = { second = 0, present = 0, last = 0, earlier = 0, max = CONNECTS_MAX }
+
+-- Counts a connect. A burst, such as that after the end of a leader, is in the present second and counts later only.
+local function are_too_many()
+  local second = core.now().sec
+  if second ~= connects.second then
+    local follows = second == connects.second + 1
+    connects.earlier = follows and connects.last or 0
+    connects.last = follows and connects.present or 0
+    connects.second, connects.present = second, 0
+  end
+  connects.present = connects.present + 1
+  return connects.last > connects.max and connects.earlier > connects.max
+end
 
 local function wake(keeper)
   if keeper.wake:size() == 0 then keeper.wake:push(true) end
@@ -102,7 +120,9 @@ end
 local function look()
   local wanted = {}
   -- After a reload this worker ends with its last connection, and those to the keepers count.
-  local stopping = tonumber(core.get_info()['Stopping']) == 1
+  local info = core.get_info()
+  local stopping = tonumber(info['Stopping']) == 1
+  connects.max = CONNECTS_MAX / (tonumber(info['Nbthread']) or 1)
   for backend in pairs(open) do
     local found = {}
     for _, host in ipairs(stopping and {} or hosts(backend)) do
@@ -166,7 +186,7 @@ end
 core.register_action('ask', { 'tcp-req' }, function(client, backend)
   if client:get_priv() then return end
   local answers = {}
-  for _, keeper in ipairs(open[backend]) do
+  for _, keeper in ipairs(are_too_many() and {} or open[backend]) do
     if keeper.answers then answers[#answers + 1] = ask(keeper) end
   end
   client:set_priv(answers)

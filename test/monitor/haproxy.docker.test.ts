@@ -451,6 +451,29 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
     }
   });
 
+  it('asks nothing while clients connect again and again, so that it costs them nothing', async () => {
+    const leader = new FakeNode(MANY.address);
+    await leader.listen();
+    try {
+      await openedOn(MANY.address, [MANY.address, B.address]);
+      await isAsked(leader);
+      // Two full seconds with more connects than are asked for, on each thread.
+      const untilMs = performance.now() + 3_200;
+      while (performance.now() < untilMs) {
+        const some = Array.from({ length: 25 }, () => client());
+        await until('they are answered', () => some.every(({ greeting }) => greeting === MANY.name));
+        for (const { socket } of some) socket.destroy();
+      }
+      leader.silent = true;
+      const fromMs = performance.now();
+      const next = client();
+      await until('the next one is answered', () => next.greeting === MANY.name);
+      expect(performance.now() - fromMs).toBeLessThan(ALIVE_LIMIT_MS - 10);
+    } finally {
+      leader.close();
+    }
+  });
+
   it('asks no more in a worker that a reload has replaced, so that it ends', async () => {
     const leader = new FakeNode(MANY.address);
     await leader.listen();
@@ -458,7 +481,7 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
       await openedOn(MANY.address, [MANY.address, B.address]);
       await isAsked(leader);
       const old = await worker();
-      expect(await applyConfig(`${CONFIG}# changed\n`)).toBe('reloaded');
+      expect(await applyConfig(`${CONFIG}# changed again\n`)).toBe('reloaded');
       const workers = async () => (await docker('exec', PROXY.name, 'pidof', 'haproxy')).split(' ');
       await until('the former worker has ended', async () => !(await workers()).includes(old));
     } finally {
