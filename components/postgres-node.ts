@@ -24,6 +24,8 @@ export interface PostgresNodeArgs extends ContainerArgs {
   readonly volume: string;
   /** Volume of the backups. Always mounted, so that turning backups on replaces no container. */
   readonly backupVolume: docker.Volume;
+  /** Folder of the host in its place; undefined: none. */
+  readonly backupFolder: string | undefined;
   /** The database and its owner, recorded in the volume's labels. */
   readonly database: { readonly name: string; readonly user: string };
   /** Size of /dev/shm. */
@@ -68,7 +70,7 @@ export class PostgresNode extends pulumi.ComponentResource {
       role: 'postgres',
       user: `${IDS.postgres}:${IDS.postgres}`,
       networksAdvanced: [{ name: args.network, ipv4Address: args.address }],
-      mounts: [volumeMount(this.volume, PATHS.nodeVolume), volumeMount(args.backupVolume, PATHS.backupVolume)],
+      mounts: [volumeMount(this.volume, PATHS.nodeVolume), backupMount(args)],
       uploads: [secretFile(PATHS.keeperConfig, keeperConfig(args))],
       shmSize: Math.ceil(args.sharedMemoryBytes / MIB),
       ...(args.memoryBytes > 0 && { memory: Math.floor(args.memoryBytes / MIB) }),
@@ -86,6 +88,12 @@ export class PostgresNode extends pulumi.ComponentResource {
     );
     this.registerOutputs({ container: this.container.name, volume: this.volume.name });
   }
+}
+
+/** Where the node has its backups, unless they are in S3 alone. */
+export function backupMount({ backupVolume, backupFolder }: Pick<PostgresNodeArgs, 'backupVolume' | 'backupFolder'>) {
+  if (backupFolder === undefined) return volumeMount(backupVolume, PATHS.backupVolume);
+  return { type: 'bind', source: backupFolder, target: PATHS.backupVolume };
 }
 
 function keeperConfig(args: PostgresNodeArgs): pulumi.Output<string> {

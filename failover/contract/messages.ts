@@ -12,7 +12,7 @@
  */
 
 import { z } from 'zod';
-import { BackupView, JobOrder } from './backups';
+import { BackupView, JobOrder, S3Settings } from './backups';
 import { FailureCode, known, LogCode } from './codes';
 import { NODES_MAX, PEM_MAX, STATUS_ROWS_MAX } from './limits';
 import { Lsn } from './lsn-schema';
@@ -170,6 +170,10 @@ export const BackupSettings = z.object({
   queueBytes: z.number().int().min(0),
   /** How many full backups are kept, with all that builds on them. Absent: all. */
   keep: z.number().int().min(1).optional(),
+  /** False: none are kept on the machine with the data. Absent: they are. */
+  local: z.boolean().optional(),
+  /** The second place of the backups. Absent: there is none. */
+  s3: S3Settings.optional(),
 });
 export type BackupSettings = z.infer<typeof BackupSettings>;
 
@@ -288,6 +292,9 @@ export const ArchiveView = z.object({
   problem: z.string().max(1_000).optional(),
 });
 export type ArchiveView = z.infer<typeof ArchiveView>;
+
+/** Short name of one place in S3; see `s3Place` in keeper/repositories.ts. */
+const S3Place = z.string().max(64);
 
 /** Why a keeper cannot carry out its order now. */
 export const Failure = z
@@ -418,6 +425,11 @@ export const Status = z.object({
   archive: ArchiveView.optional(),
   /** Absent while this node may make no backups. */
   backup: BackupView.optional(),
+  /**
+   * The same for the backups in S3, absent while this node has nothing to do with them. `place` names the bucket and the
+   * folder in it, so that positions of a former place are never taken for those of the present one.
+   */
+  s3: z.object({ place: S3Place, archive: ArchiveView.optional(), backup: BackupView.optional() }).optional(),
 });
 export type Status = z.infer<typeof Status>;
 
@@ -471,6 +483,15 @@ export const MonitorFrame = z.discriminatedUnion('type', [
     archivedTimeline: z.number().int().optional(),
     /** Beside `archive`: the job for the backups. */
     backup: JobOrder.optional(),
+    /** The same for the backups in S3. */
+    s3: z
+      .object({
+        place: S3Place,
+        archivedTo: Lsn.optional(),
+        archivedTimeline: z.number().int().optional(),
+        backup: JobOrder.optional(),
+      })
+      .optional(),
   }),
 ]);
 export type MonitorFrame = z.infer<typeof MonitorFrame>;

@@ -106,6 +106,12 @@ export class Archiving {
     this.answers.clear();
   }
 
+  /** The repository is another one from now on, so nothing is known of it. */
+  forget(): void {
+    this.end();
+    this.archived = null;
+  }
+
   private renew({ term, heard }: NonNullable<Ping['archive']>, { leaseMs, queueBytes }: BackupSettings): void {
     const leadership = this.host.leadership();
     const timeline = this.host.view.sql?.timeline ?? null;

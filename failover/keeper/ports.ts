@@ -3,7 +3,7 @@
  * logic knows only these interfaces. The real implementations are beside it; the simulator and the tests have their
  * own.
  */
-import type { Backup, BackupType } from '../contract/backups';
+import type { Backup, BackupType, S3Settings } from '../contract/backups';
 import type { FailureCode } from '../contract/codes';
 import type {
   ArchiveView,
@@ -258,6 +258,11 @@ export interface Postgres {
   readonly archive?: Archive;
   /** Absent: this PostgreSQL has no backups. {@link stop} kills what it does. */
   readonly backups?: BackupTool;
+  /** The same for the second place of the backups. */
+  readonly archiveS3?: Archive;
+  readonly backupsS3?: BackupTool;
+  /** Tells them where it is; undefined: there is none. */
+  useS3?(s3: S3Settings | undefined): void;
   observe(): Promise<View>;
 
   /** Creates a new cluster in `data.new`, complete and synced. */

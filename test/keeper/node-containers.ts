@@ -64,17 +64,20 @@ export interface NodeOptions {
   clusterKey: string;
   /** Volume of the backups' repository. @default none */
   backupVolume?: string;
+  /** Further names that the container knows, as `NAME:ADDRESS`. */
+  hosts?: readonly string[];
 }
 
 /** Creates and starts a node the way the program does: config uploaded, all capabilities dropped, an init as PID 1. */
 export async function startNode(options: NodeOptions): Promise<void> {
-  const { name, image, network, address, monitor, clusterKey, backupVolume } = options;
+  const { name, image, network, address, monitor, clusterKey, backupVolume, hosts = [] } = options;
   const backup = `type=volume,source=${backupVolume},target=${PATHS.backupVolume}`;
   await docker(
     ...['create', '--name', name, '--network', network, '--ip', address, '--init', '--cap-drop', 'ALL'],
     ...['--security-opt', 'no-new-privileges:true', '--stop-timeout', '60', '--shm-size', '128m', '--memory', '512m'],
     ...['--log-driver', 'json-file', '--log-opt', 'max-size=10m', '--log-opt', 'max-file=3'],
     ...(backupVolume === undefined ? [] : ['--mount', backup]),
+    ...hosts.flatMap((host) => ['--add-host', host]),
     ...['--memory-swap', '512m', '--mount', `type=volume,source=${name}-data,target=${PATHS.nodeVolume}`, image],
   );
   const folder = mkdtempSync(join(tmpdir(), 'keeper-config-'));
@@ -96,6 +99,7 @@ export interface PairOptions {
   /** Of the scripted monitor. */
   port: number;
   postgresSettings?: NodeSettings['postgresSettings'];
+  hosts?: readonly string[];
   /** By the names in the image's Dockerfile. */
   buildArgs?: Readonly<Record<string, string>>;
 }
@@ -154,7 +158,14 @@ export class NodePair {
     await docker('network', 'create', '--subnet', this.settings.subnet, '--gateway', host, network);
     await monitor.listen(host, this.options.port);
     await buildImage(image, this.options.buildArgs);
-    const base = { image, network, monitor: { host, port: this.options.port }, clusterKey, backupVolume };
+    const base = {
+      image,
+      network,
+      monitor: { host, port: this.options.port },
+      clusterKey,
+      backupVolume,
+      hosts: this.options.hosts,
+    };
     await Promise.all(nodes.map((name) => startNode({ ...base, name, address: this.address[name] ?? '' })));
     for (const name of nodes)
       await monitor.until(name, (s) => s.postgres.state === 'absent', 'first status', START_LIMIT_MS);

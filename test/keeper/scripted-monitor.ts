@@ -35,6 +35,8 @@ export class ScriptedMonitor {
   private archived: { archivedTo?: string; archivedTimeline?: number } = {};
   /** The job for the backups that its pings ask for. */
   job: JobOrder | null = null;
+  /** The same for the place in S3. */
+  jobS3: JobOrder | null = null;
   private readonly server: Server;
   private readonly waiting = new Set<() => void>();
   private seq = 0;
@@ -58,7 +60,16 @@ export class ScriptedMonitor {
     const job = by?.node === node && answered !== null && this.job !== null ? { backup: this.job } : {};
     const { archivedTo = null, timeline } = (by && this.view(by.node).status?.archive) ?? {};
     if (archivedTo !== null) this.archived = { archivedTo, ...(timeline && { archivedTimeline: timeline }) };
-    return { type: 'ping', n, ...archive, ...job, ...this.archived };
+    return { type: 'ping', n, ...archive, ...job, ...this.archived, ...this.s3Of(node) };
+  }
+
+  private s3Of(node: string): Pick<Extract<MonitorFrame, { type: 'ping' }>, 's3'> {
+    const { archivist: by, jobS3 } = this;
+    const { place, archive } = (by?.node === node && this.view(node).status?.s3) || {};
+    if (place === undefined) return {};
+    const { archivedTo = null, timeline } = archive ?? {};
+    const archived = archivedTo === null ? {} : { archivedTo, ...(timeline && { archivedTimeline: timeline }) };
+    return { s3: { place, ...(jobS3 && { backup: jobS3 }), ...archived } };
   }
 
   listen(host: string, port: number): Promise<void> {

@@ -2,67 +2,30 @@
 import { mkdir, readdir, readFile } from 'node:fs/promises';
 import { uptime } from 'node:os';
 import { join } from 'node:path';
+import type { RepositoryName } from '../../contract/backups';
 import { PATHS } from '../../contract/layout';
 import { parseLsn, printLsn } from '../../contract/lsn';
-import { KEEPER_ROLE } from '../../contract/naming';
-import { derivedPassword } from '../../contract/proof';
 import { exists, writeWhole } from '../../disk/durable';
-import type { Archive, Archived, ArchiveQueue } from '../ports';
-import { keepFrom, releaseWal } from './archive-slot';
+import { type Archive, type Archived, type ArchiveQueue, KeeperError } from '../ports';
 import { readControlFile, readHistory } from './look';
-import { type OwnSessions, SOCKETS } from './own-sessions';
+import type { OwnSessions } from './own-sessions';
 import type { Place } from './place';
 import { run } from './processes';
+import { Repositories, stanzaOf, whyNoS3, writePgbackrestConf } from './repositories';
+import { SharedWal } from './shared-wal';
 import { historyFile } from './timelines';
 import { type Gap, WalQueue } from './wal-queue';
 
 /** Limit for making the repository's stanza ready, ms. */
 const STANZA_LIMIT_MS = 60_000;
-const CONFIG = 'pgbackrest.conf';
+const CONFIG = { local: 'pgbackrest.conf', s3: 'pgbackrest-s3.conf' } as const;
 /** Limit for one file, ms. A half pushed file is pushed again. */
 const PUSH_LIMIT_MS = 60_000;
 /** The clients' work goes first: scheduling priority of pgBackRest (nice(1)). */
 const NICE = 10;
 const NAME = /^[0-9A-F]{24}$/m;
 
-/** Name of the repository's stanza: one for each database cluster, so that no other data ever meets in it. */
-export function stanzaOf(systemId: string): string {
-  return `c${systemId}`;
-}
-
-/** pgBackRest's config of a node. It holds the passphrase. */
-export function renderPgbackrestConf(place: Pick<Place, 'data' | 'port' | 'clusterKey'>, stanza: string): string {
-  const values = {
-    'repo1-path': PATHS.backupVolume,
-    'repo1-cipher-type': 'aes-256-cbc',
-    'repo1-cipher-pass': derivedPassword(place.clusterKey, 'backup'),
-    'repo1-bundle': 'y',
-    'repo1-block': 'y',
-    'compress-type': 'zst',
-    'process-max': '1',
-    'start-fast': 'y',
-    'lock-path': join(PATHS.archiveRun, 'lock'),
-    'log-level-file': 'off',
-    'log-level-console': 'off',
-    'log-level-stderr': 'warn',
-  };
-  const database = {
-    'pg1-path': place.data,
-    'pg1-port': String(place.port),
-    'pg1-socket-path': SOCKETS,
-    'pg1-user': KEEPER_ROLE,
-    'pg1-database': 'postgres',
-  };
-  const lines = (section: Record<string, string>) => Object.entries(section).map(([name, value]) => `${name}=${value}`);
-  // After a change of leader a file may be there already; pgBackRest compares it and warns.
-  const push = { 'log-level-stderr': 'error' };
-  // pgBackRest would refuse a PostgreSQL whose archive_mode is off. Its files come from the keeper.
-  const backup = { 'archive-check': 'n' };
-  const sections = { global: values, 'global:archive-push': push, 'global:backup': backup, [stanza]: database };
-  return Object.entries(sections)
-    .map(([name, section]) => [`[${name}]`, ...lines(section), ''].join('\n'))
-    .join('\n');
-}
+export { renderPgbackrestConf, stanzaOf } from './repositories';
 
 /** What one leadership has to hand over. */
 interface Tour {
@@ -85,19 +48,23 @@ export class NodeArchive implements Archive {
 
   constructor(
     private readonly place: Place,
-    private readonly sessions: Pick<OwnSessions, 'common'>,
+    sessions: Pick<OwnSessions, 'common'>,
     private readonly folder: string = PATHS.archiveRun,
+    /** The place that it hands to. */
+    private readonly name: RepositoryName = 'local',
+    private readonly repositories: Repositories = new Repositories(),
+    private readonly wal: SharedWal = new SharedWal(sessions, [name]),
   ) {}
 
   readonly bootMs = () => uptime() * 1_000;
 
-  private get wal(): string {
+  private get walFolder(): string {
     return join(this.place.data, 'pg_wal');
   }
 
   /** Folder with the first and the last file that was let go. It outlives the container. */
   private get gapFolder(): string {
-    return join(this.place.volume, 'archive-gap');
+    return join(this.place.volume, this.name === 'local' ? 'archive-gap' : `archive-gap-${this.name}`);
   }
 
   /** PostgreSQL is about to start. */
@@ -118,18 +85,16 @@ export class NodeArchive implements Archive {
   }
 
   async prepare(timeline: number, archived: Archived | null): Promise<void> {
-    const { place, folder } = this;
+    const { place } = this;
     this.tour = null;
     const { systemId, segmentBytes } = await readControlFile(place.data);
     const history = await readHistory(place.data, timeline);
     const stanza = stanzaOf(systemId);
-    await mkdir(folder, { recursive: true, mode: 0o700 });
-    await writeWhole(folder, CONFIG, renderPgbackrestConf(place, stanza), 0o600, false);
     // Does nothing when it is there already.
     await this.pgbackrest(stanza, ['stanza-create'], STANZA_LIMIT_MS);
     const [from, to] = await Promise.all(['from', 'to'].map((name) => this.gapEnd(name)));
     this.gap = from !== undefined && to !== undefined ? { from, to } : null;
-    const kept = await readdir(this.wal);
+    const kept = await readdir(this.walFolder);
     const has = archived && { lsn: parseLsn(archived.lsn), timeline: archived.timeline };
     this.tour = {
       ...{ stanza, timeline },
@@ -155,17 +120,17 @@ export class NodeArchive implements Archive {
     const { queue } = tour;
     const name = queue.file(parseLsn(flushLsn));
     if (name === null) return false;
-    if (await exists(join(this.wal, name))) {
+    if (await exists(join(this.walFolder, name))) {
       await this.hand(tour, name);
       queue.took(name);
     } else {
-      await this.leaveOut(queue, queue.nextKept(await readdir(this.wal), parseLsn(flushLsn)));
+      await this.leaveOut(queue, queue.nextKept(await readdir(this.walFolder), parseLsn(flushLsn)));
     }
     return true;
   }
 
   private hand({ stanza }: Tour, name: string): Promise<void> {
-    return this.pgbackrest(stanza, ['archive-push', join(this.wal, name)], PUSH_LIMIT_MS);
+    return this.pgbackrest(stanza, ['archive-push', join(this.walFolder, name)], PUSH_LIMIT_MS);
   }
 
   /** Runs one command of pgBackRest, which {@link shut} ends. */
@@ -173,7 +138,14 @@ export class NodeArchive implements Archive {
     if (this.closed) throw new Error('PostgreSQL is shut down');
     const underWay = new AbortController();
     this.underWay = underWay;
-    const args = [`--config=${join(this.folder, CONFIG)}`, `--stanza=${stanza}`, ...command];
+    const { folder, name, place, repositories } = this;
+    const places = repositories.only(name);
+    const why = places.s3 === undefined ? null : await whyNoS3(places.s3);
+    if (why !== null) throw new KeeperError('TOOL_FAILED', why);
+    // It is written anew each time, because the key of S3 may have changed.
+    const config = await writePgbackrestConf(folder, CONFIG[name], place, stanza, places);
+    const args = [`--config=${config}`, `--stanza=${stanza}`, ...command];
+    underWay.signal.throwIfAborted();
     await run('pgbackrest', args, { limitMs, signal: underWay.signal, nice: NICE });
   }
 
@@ -213,14 +185,14 @@ export class NodeArchive implements Archive {
   }
 
   async switchSegment(): Promise<void> {
-    await (await this.sessions.common()).query('SELECT pg_switch_wal()');
+    await this.wal.switchSegment();
   }
 
   async keep(archivedTo: string | null): Promise<void> {
-    await keepFrom(await this.sessions.common(), archivedTo);
+    await this.wal.keep(this.name, archivedTo);
   }
 
   async release(): Promise<void> {
-    await releaseWal(await this.sessions.common());
+    await this.wal.release(this.name);
   }
 }

@@ -2,21 +2,18 @@
  * Runs pgBackRest for backups of this node (pgBackRest manual: commands backup, info, verify). It has a config file of its
  * own, in memory, from the same function as the archive's.
  */
-import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
-import { BACKUPS_MAX, BackupType, DAMAGED_MAX } from '../../contract/backups';
+import { BACKUPS_MAX, BackupType, DAMAGED_MAX, type RepositoryName } from '../../contract/backups';
 import { PATHS } from '../../contract/layout';
-import { writeWhole } from '../../disk/durable';
 import { type BackupTool, KeeperError, type RepositoryFacts } from '../ports';
-import { renderPgbackrestConf, stanzaOf } from './archive';
 import { readControlFile } from './look';
 import type { Place } from './place';
 import { run } from './processes';
+import { REPOSITORY_NUMBER, Repositories, stanzaOf, writePgbackrestConf } from './repositories';
 import { freeBytes } from './room';
 
-const CONFIG = 'backup.conf';
+const CONFIG = { local: 'backup.conf', s3: 'backup-s3.conf' } as const;
 /** Limit for reading the list of backups, ms. */
 const INFO_LIMIT_MS = 60_000;
 /** Interval between two looks at the progress of a backup, ms. */
@@ -119,6 +116,8 @@ export class NodeBackup implements BackupTool {
     private readonly place: Place,
     private readonly folder: string = PATHS.archiveRun,
     private readonly repositoryFolder: string = PATHS.backupVolume,
+    private readonly name: RepositoryName = 'local',
+    private readonly repositories: Repositories = new Repositories(),
   ) {}
 
   async backup(
@@ -128,7 +127,7 @@ export class NodeBackup implements BackupTool {
     signal: AbortSignal,
     limitMs: number,
   ): Promise<void> {
-    const retention = keep === undefined ? [] : [`--repo1-retention-full=${keep}`];
+    const retention = keep === undefined ? [] : [`--repo${REPOSITORY_NUMBER[this.name]}-retention-full=${keep}`];
     const ended = new AbortController();
     const watching = this.watch(onProgress, ended.signal);
     try {
@@ -163,6 +162,7 @@ export class NodeBackup implements BackupTool {
 
   async repository(): Promise<RepositoryFacts> {
     const { facts } = await this.info();
+    if (this.name === 's3') return { ...facts, freeBytes: null };
     return { ...facts, freeBytes: await freeBytes(this.repositoryFolder).catch(() => null) };
   }
 
@@ -191,12 +191,11 @@ export class NodeBackup implements BackupTool {
     limitMs: number,
     onError?: (text: string) => void,
   ): Promise<string> {
-    const { place, folder } = this;
+    const { place, folder, name, repositories } = this;
     const { systemId } = await readControlFile(place.data);
     const stanza = stanzaOf(systemId);
-    await mkdir(folder, { recursive: true, mode: 0o700 });
-    await writeWhole(folder, CONFIG, renderPgbackrestConf(place, stanza), 0o600, false);
-    const command = [...PRIORITY, `--config=${join(folder, CONFIG)}`, `--stanza=${stanza}`, ...options];
+    const config = await writePgbackrestConf(folder, CONFIG[name], place, stanza, repositories.only(name));
+    const command = [...PRIORITY, `--config=${config}`, `--stanza=${stanza}`, ...options];
     return run('nice', command, { limitMs, signal, onError, outputMax: LIST_MAX });
   }
 }

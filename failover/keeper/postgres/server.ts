@@ -1,5 +1,6 @@
 /** The real PostgreSQL of this container, as an implementation of the port `Postgres`. */
 import { setTimeout as delay } from 'node:timers/promises';
+import type { S3Settings } from '../../contract/backups';
 import { inBackground, messageOf } from '../../contract/errors';
 import { PORTS } from '../../contract/layout';
 import { linesTo } from '../../contract/log-line';
@@ -23,8 +24,10 @@ import { type Exit, Postmaster } from './postmaster';
 import { isConnecting, isUnnamed, noServerLeft, serverProcesses, waitingConnections } from './processes';
 import { promote } from './promotion';
 import { reach } from './rejoin';
+import { Repositories } from './repositories';
 import { RoleList } from './role-list';
 import { ServerLog } from './server-log';
+import { SharedWal } from './shared-wal';
 import { ensureSlots, releaseRows } from './slots';
 import { mustHaveTablespaces } from './tablespaces';
 
@@ -60,6 +63,9 @@ export class Server implements Postgres {
   onProgress: (text: string) => void = () => undefined;
   readonly archive: NodeArchive;
   readonly backups: NodeBackup;
+  readonly archiveS3: NodeArchive;
+  readonly backupsS3: NodeBackup;
+  private readonly repositories = new Repositories();
   private readonly warning: Warning = { text: null };
   private readonly log = new ServerLog(linesTo(process.stderr));
   private readonly sessions: OwnSessions;
@@ -80,8 +86,11 @@ export class Server implements Postgres {
   ) {
     const sessions = new OwnSessions(place.node);
     this.sessions = sessions;
-    this.archive = new NodeArchive(place, sessions);
+    const wal = new SharedWal(sessions, ['local', 's3']);
+    this.archive = new NodeArchive(place, sessions, undefined, 'local', this.repositories, wal);
     this.backups = new NodeBackup(place);
+    this.archiveS3 = new NodeArchive(place, sessions, undefined, 's3', this.repositories, wal);
+    this.backupsS3 = new NodeBackup(place, undefined, undefined, 's3', this.repositories);
     this.files = new Configuration(place, memoryLimitBytes);
     this.data = new DataFolder(place, this.files, this.warning, {
       isRunning: () => this.run !== null,
@@ -96,6 +105,11 @@ export class Server implements Postgres {
       prove: (limitMs) => provePostmaster(SOCKET, limitMs),
       runs: () => this.run?.postmaster.seemsWell() === true,
     });
+  }
+
+  /** The second place of the backups, as the monitor says; undefined: there is none. */
+  useS3(s3: S3Settings | undefined): void {
+    this.repositories.s3 = s3;
   }
 
   async observe(): Promise<View> {
@@ -145,6 +159,7 @@ export class Server implements Postgres {
     const cleanLeader = view.control.clean && view.control.checkpointLsn !== null;
     warning.text = null;
     this.archive.begin();
+    this.archiveS3.begin();
     sessions.begin(config.settings.databaseName);
     await roles.begin(config.settings.databaseUser);
     const blind = await files.writeForStart(config, floors, leads && cleanLeader, (words) => {
@@ -180,6 +195,7 @@ export class Server implements Postgres {
     this.data.forget();
     this.sessions.end();
     this.archive.close();
+    this.archiveS3.close();
     this.canary.drop();
     this.beats.stop();
     if (told) return;
@@ -208,8 +224,8 @@ export class Server implements Postgres {
     await this.data.endCatchUp();
     if (run === null) return;
     this.beats.stop();
-    this.archive.close();
-    this.backups.stop();
+    for (const archive of [this.archive, this.archiveS3]) archive.close();
+    for (const backups of [this.backups, this.backupsS3]) backups.stop();
     await run.postmaster.stop();
   }
 

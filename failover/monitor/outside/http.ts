@@ -16,7 +16,7 @@ import { bodyLimit } from 'hono/body-limit';
 import { getMimeType } from 'hono/utils/mime';
 import type { z } from 'zod';
 import { type Answer, Bodies, type Command } from '../../contract/api';
-import type { JobKind } from '../../contract/backups';
+import type { JobKind, RepositoryName } from '../../contract/backups';
 import type { Pair } from '../../contract/certificates';
 import { PAGE_FILES, type PageFiles } from '../../contract/layout';
 import type { Request } from '../../core/state/observation';
@@ -148,7 +148,7 @@ function numberOf(text: string | undefined, fallback: number): number | null {
 type Body<K extends Command> = z.infer<(typeof Bodies)[K]>;
 
 /** What each command asks the loop for, or the schedule of the backups. */
-type Asked = Request | { readonly kind: 'backup'; readonly job: JobKind };
+type Asked = Request | { readonly kind: 'backup'; readonly job: JobKind; readonly repository?: RepositoryName };
 
 const REQUESTS: { readonly [K in Command]: (body: Body<K>, wallMs: number) => Asked } = {
   switchover: ({ to }) => ({ kind: 'switchover', to: to ?? null }),
@@ -159,13 +159,21 @@ const REQUESTS: { readonly [K in Command]: (body: Body<K>, wallMs: number) => As
   },
   resume: () => ({ kind: 'resume', by: 'person' }),
   rebuild: ({ node }) => ({ kind: 'rebuild', node }),
-  backup: ({ kind: job }) => ({ kind: 'backup', job }),
+  backup: ({ kind: job, repository }) => ({ kind: 'backup', job, ...(repository && { repository }) }),
 };
 
 function answerTo({ commands, backups }: HttpParts, asked: Asked, dryRun: boolean): Answer | Promise<Answer> {
   if (asked.kind !== 'backup') return dryRun ? commands().dryRun(asked) : commands().ask(asked);
   const none = 'backups are off in this stack (backup: false)';
-  return backups?.().backup(asked.job, dryRun) ?? { done: false, message: none, leader: null, term: 0, tookMs: 0 };
+  return (
+    backups?.().backup(asked.job, dryRun, asked.repository) ?? {
+      done: false,
+      message: none,
+      leader: null,
+      term: 0,
+      tookMs: 0,
+    }
+  );
 }
 
 function addCommand<K extends Command>(app: Hono, parts: HttpParts, name: K): void {
