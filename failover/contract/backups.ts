@@ -121,3 +121,17 @@ export type BackupView = z.infer<typeof BackupView>;
 /** The monitor's order for one job. It is repeated with each ping until the keeper reports its end. */
 export const JobOrder = z.object({ id: z.string().max(64), kind: JobKind });
 export type JobOrder = z.infer<typeof JobOrder>;
+
+/** What a restore brings back. */
+export const RestoreTarget = z.discriminatedUnion('kind', [
+  /** All that the archive has. */
+  z.strictObject({ kind: z.literal('latest') }),
+  /** The last state before this wall time, ms. */
+  z.strictObject({ kind: z.literal('time'), atMs: WallMs.positive() }),
+  /** The end of one backup. */
+  z.strictObject({
+    kind: z.literal('backup'),
+    label: z.string().regex(/^[0-9]{8}-[0-9]{6}F(_[0-9]{8}-[0-9]{6}[DI])?$/),
+  }),
+]);
+export type RestoreTarget = z.infer<typeof RestoreTarget>;

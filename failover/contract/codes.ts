@@ -112,6 +112,7 @@ export const FAILURE_CODES = {
   FURNISH_FAILED: 'An object that the failover needs in the database is missing or changed, and cannot be made again.',
   SUPERUSER_LOCKED_OUT: 'PostgreSQL lets in neither role `postgres` nor `failover_keeper`.',
   TOOL_FAILED: 'A program of PostgreSQL, for example `pg_basebackup`, ended with an error; the line has it.',
+  RESTORE_IMPOSSIBLE: 'The repository cannot bring back what is asked for; the line says how far it reaches.',
   STEP_FAILED: 'A step failed for another reason, which the line names; it is tried again.',
   MUST_NOT_LEAD: 'The node may not lead with this order; the monitor gives another one.',
   NO_DATA: 'The node was told to lead or to start, and has no data.',
@@ -246,6 +247,7 @@ export const TODOS: Readonly<Partial<Record<LogCode, string>>> = {
   FURNISH_FAILED:
     '[What the failover makes](#what-the-failover-makes-in-your-database-and-what-happens-when-it-is-removed)',
   SUPERUSER_LOCKED_OUT: '[No superuser gets in](#no-superuser-gets-in)',
+  RESTORE_IMPOSSIBLE: 'Ask for a moment, timeline or backup that the line names.',
   TOOL_FAILED: 'Remove the cause that is named; it is tried again.',
   OTHER: 'Finish the upgrade.',
   STOPPED: '`docker start failover-monitor`.',
