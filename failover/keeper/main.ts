@@ -16,6 +16,7 @@ import { linesTo } from '../contract/log-line';
 import { systemClock } from './clock';
 import { Keeper } from './keeper';
 import { StateFolder } from './memory';
+import { checkRestore } from './postgres/check-restore';
 import { checkSettings } from './postgres/check-settings';
 import { placeOf } from './postgres/place';
 import { Server } from './postgres/server';
@@ -84,6 +85,13 @@ function fail(error: unknown): void {
 
 if (process.argv[2] === 'check-settings') {
   checkSettings(memoryLimit(), (line) => process.stdout.write(`${line}\n`))
+    .then((code) => process.exit(code))
+    .catch(fail);
+} else if (process.argv[2] === 'check-restore') {
+  checkRestore(
+    (line) => process.stdout.write(`${line}\n`),
+    (line) => process.stderr.write(`${line}\n`),
+  )
     .then((code) => process.exit(code))
     .catch(fail);
 } else main().catch(fail);
