@@ -1,11 +1,15 @@
 /** The commands `backup …`. */
 import type { Command } from 'commander';
 import type { BackupOptions, JobOptions, NowOptions } from './backup';
+import type { ExitCode } from './exit';
 import type { Io } from './io';
 import { command, type Ended } from './program';
 
+/** Tests a restore. It needs this machine's Docker engine. */
+type Check = (options: JobOptions) => Promise<ExitCode>;
+
 /** Adds them. What they need is loaded only when one of them runs. */
-export function backupCommands(program: Command, io: Io, ended: Ended): void {
+export function backupCommands(program: Command, io: Io, ended: Ended, check?: Check): void {
   const backup = program.command('backup').description('backups: status, list, now, verify');
   const add = (name: string, description: string, isDefault = false) =>
     command(backup, io, name, description, isDefault).option('--json', 'the answer as JSON');
@@ -23,5 +27,9 @@ export function backupCommands(program: Command, io: Io, ended: Ended): void {
     .action(async (options: NowOptions) => ended(await (await import('./backup.js')).backupNow(io, options)));
   addJob('verify', 'reads the whole repository, and names what is damaged').action(async (options: JobOptions) =>
     ended(await (await import('./backup.js')).backupVerify(io, options)),
+  );
+  if (check === undefined) return;
+  addJob('check', 'restores the newest backup in a container of its own, and reads all tables and indexes').action(
+    async (options: JobOptions) => ended(await check(options)),
   );
 }

@@ -1,16 +1,19 @@
 /** One real node with backups in two places: its volume, and S3 behind TLS, which is also killed and slow. */
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { restoreTest } from '../../cli/backup-check';
 import type { JobEnd, JobKind, S3Settings } from '../../failover/contract/backups';
 import { PATHS } from '../../failover/contract/layout';
 import { compareLsn } from '../../failover/contract/lsn';
+import type { RestoreTestResult } from '../../failover/contract/restore-test';
+import { run } from '../../scripts/lib/exec';
 import { S3Server } from '../rig/s3-server';
+import { waitFor } from '../rig/wait';
 import { docker, NodePair } from './node-containers';
 
 const JOB_LIMIT_MS = 60_000;
 const ARCHIVED_LIMIT_MS = 30_000;
 /** A shutdown takes a few tenths of a second; S3 must not make it longer. */
 const STOPPED_LIMIT_MS = 3_000;
-const RESTORED = `${PATHS.nodeVolume}/restored`;
 const SECRET = 'TheSecretOfTheAccessKey';
 
 const s3 = new S3Server('bs3-moto', '10.211.18.1', 17_448, 'backups');
@@ -64,20 +67,12 @@ afterAll(async () => {
   await s3.remove();
 });
 
-it('archives to both places, makes a backup in S3, and restores from there', async () => {
+it('archives to both places, and makes a backup in S3', async () => {
   const position = await fill();
   await Promise.all([archives('local', position), archives('s3', position)]);
   expect((await ended('full')).result).toBe('done');
-  await psql('INSERT INTO rows SELECT generate_series(1001, 1500)');
-  await archives('s3', await fill());
   const config = `${PATHS.archiveRun}/backup-s3.conf`;
   expect(await docker('exec', NODE, 'stat', '-c', '%a', config)).toBe('600');
-  await shell(`pgbackrest --config=${config} --stanza=$(sed -n 's/^\\[\\(c[0-9]*\\)\\]$/\\1/p' ${config}) \\
-    --pg1-path=${RESTORED} --type=default --archive-mode=off restore`);
-  const files = await shell(`cat ${RESTORED}/postgresql.auto.conf; ls ${RESTORED}`);
-  expect(files).toContain('restore_command');
-  expect(files).toContain('recovery.signal');
-  await shell(`rm -rf ${RESTORED}`);
 });
 
 it('shows the secret of S3 nowhere but in the file in memory', async () => {
@@ -85,11 +80,52 @@ it('shows the secret of S3 nowhere but in the file in memory', async () => {
     docker('logs', NODE),
     docker('inspect', NODE),
     docker('top', NODE, '-eo', 'pid,args'),
-    shell(`grep -rl ${SECRET} ${PATHS.nodeVolume} /tmp /etc 2>/dev/null || true`),
   ]);
-  expect(seen.join('\n')).not.toContain(SECRET);
-  expect(seen[3]).toBe('');
+  for (const text of seen) expect(text.includes(SECRET)).toBe(false);
+  const files = `grep -rl ${SECRET} ${PATHS.nodeVolume} /tmp /etc 2>/dev/null || true`;
+  expect(await shell(files)).toBe('');
   expect(JSON.stringify(status())).not.toContain(SECRET);
+});
+
+/** Tests a restore as the command does; the archive promises what was written by now. */
+async function tested(repository: 'local' | 's3', to = new Date()): Promise<RestoreTestResult> {
+  const window = { from: to.toISOString(), to: to.toISOString() };
+  const result = await restoreTest(run, NODE, { repository, window });
+  console.log(`restore test of ${repository}: ${result.result} after ${result.tookMs} ms: ${result.message}`);
+  return result;
+}
+const containers = () => docker('ps', '-aq', '--filter', `name=${NODE}-check`);
+
+it('restores the newest backup of each place in a container of its own, of which nothing is left', async () => {
+  monitor.job = { id: 'local-job', kind: 'full' };
+  await monitor.until(NODE, (s) => s.backup?.last?.id === 'local-job', 'makes a backup in the volume', JOB_LIMIT_MS);
+  const written = new Date();
+  const position = await fill();
+  await Promise.all([archives('local', position), archives('s3', position)]);
+  for (const place of ['local', 's3'] as const) {
+    const { result, message, label, newest } = await tested(place, written);
+    expect([result, message]).toEqual(['done', expect.stringContaining('are sound')]);
+    expect(label).toMatch(/^\d{8}-\d{6}F$/);
+    expect(Date.parse(newest ?? '')).toBeGreaterThan(written.getTime() - 10_000);
+  }
+  expect(await docker('volume', 'ls', '-q', '--filter', 'label=postgres-failover.role=restore-test')).toBe('');
+  expect(await containers()).toBe('');
+  // The extension is in the copy alone.
+  expect(await psql("SELECT count(*) FROM pg_extension WHERE extname = 'amcheck'")).toBe('0');
+});
+
+it('fails and names the cause when a file of the repository is damaged, or the archive ends too early', async () => {
+  const early = await tested('local', new Date(Date.now() + 3_600_000));
+  expect([early.result, early.message]).toEqual(['failed', expect.stringContaining('the archive promises all up to')]);
+  const found = await docker('exec', NODE, 'find', PATHS.backupVolume, '-path', '*/backup/*/bundle/*', '-type', 'f');
+  const file = found.split('\n').sort().at(0) ?? '';
+  await shell(`cp -p ${file} /tmp/kept && printf 'XXXXXXXX' | dd of=${file} bs=1 seek=4096 conv=notrunc 2>/dev/null`);
+  const { result, message } = await tested('local');
+  await shell(`cp -p /tmp/kept ${file}`);
+  expect(result).toBe('failed');
+  // The file of the data whose backup is damaged.
+  expect(message).toMatch(/restoring '[^']+\/data\/[^']+'/);
+  await waitFor('its container is gone', 10_000, async () => (await containers()) === '');
 });
 
 it('goes on in the volume while S3 is dead, says why, and catches up', async () => {

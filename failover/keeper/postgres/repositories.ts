@@ -18,7 +18,8 @@ import type { Place } from './place';
 
 /** pgBackRest's number of each place. It stays, whichever of them are in use. */
 export const REPOSITORY_NUMBER = { local: 1, s3: 2 } as const satisfies Record<RepositoryName, number>;
-const CA_FILE = 's3-ca.pem';
+/** File with the authorities of S3, beside the config that names it. */
+export const CA_FILE = 's3-ca.pem';
 /** pgBackRest's largest number of full backups to keep: all. */
 const RETENTION_ALL = 9_999_999;
 /** Limit for one step of a transfer, s: shorter than that of a whole file, so that pgBackRest itself says what is wrong. */
