@@ -8,11 +8,18 @@ const SIMULATIONS = [
   'test/sim/verdicts.test.ts',
 ];
 
+/** They wait for nodes and pgBackRest most of the time, and assert no short time. */
+const DATA = [
+  'test/keeper/{backup,backup-s3,consumers,extensions,restore,stream,tls,without-log}.docker.test.ts',
+  'test/monitor/restore.docker.test.ts',
+];
+
 /**
  * `sim` runs 500 seeds of the simulator and takes the rules out one by one, without Docker. Its time is not the machine's,
  * so its files run side by side.
  * `unit` needs no Docker and ends in under a minute; `docker` needs an engine (set-up starts it) and runs its files
- * one after the other, because they share two cores and measure time.
+ * one after the other, because they share two cores and measure time. `data` needs one, too, measures no time, and runs two
+ * files at once, before those of `docker`.
  * `ui` is for `npm run test:ui` alone: a browser, and stacks of its own.
  */
 export default defineConfig({
@@ -39,11 +46,25 @@ export default defineConfig({
       },
       {
         test: {
+          name: 'data',
+          include: DATA,
+          globalSetup: ['test/rig/kept-layers.ts'],
+          pool: 'forks',
+          maxWorkers: 2,
+          sequence: { groupOrder: 1 },
+          testTimeout: 300_000,
+          hookTimeout: 900_000,
+        },
+      },
+      {
+        test: {
           name: 'docker',
           include: ['test/**/*.docker.test.ts', 'packages/*/test/**/*.docker.test.ts'],
+          exclude: DATA,
           globalSetup: ['test/rig/kept-layers.ts'],
           pool: 'forks',
           fileParallelism: false,
+          sequence: { groupOrder: 2 },
           testTimeout: 300_000,
           hookTimeout: 900_000,
         },

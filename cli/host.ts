@@ -7,7 +7,6 @@ import type { Io } from './io';
 import { command, type Ended } from './program';
 import { type PsqlOptions, psql } from './psql';
 import { restoreCommand } from './restore-program';
-import { inPlaceCommands } from './restore-in-place-program';
 import { roleCommands } from './role-program';
 
 const TOKEN = `psql ends with psql's own code.
@@ -39,7 +38,6 @@ export function hostCommands(program: Command, io: Io, ended: Ended): void {
     });
   backupCommands(program, io, ended, async (options) => (await import('./backup-check.js')).backupCheck(io, options));
   restoreCommand(program, io, ended);
-  inPlaceCommands(program, io, ended);
   roleCommands(program, io, ended);
   program
     .command('completion')

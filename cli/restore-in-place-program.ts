@@ -3,7 +3,6 @@ import type { Command } from 'commander';
 import type { Changing } from './commands';
 import { EXIT, type ExitCode, Failed } from './exit';
 import type { Io } from './io';
-import { command, type Ended } from './program';
 
 export interface InPlaceOptions extends Changing {
   to?: string;
@@ -32,19 +31,4 @@ export async function runInPlace(io: Io, options: InPlaceOptions): Promise<ExitC
   }
   if (options.to !== undefined) throw new Failed(EXIT.usage, '--to goes with --in-place only.');
   return options.confirm ? restoreConfirm(io, options) : restoreUndo(io, options);
-}
-
-/** Adds `restore` with these options alone, where no other command has this name. */
-export function inPlaceCommands(program: Command, io: Io, ended: Ended): void {
-  if (program.commands.some((one) => one.name() === 'restore')) return;
-  const restore = command(program, io, 'restore', 'brings the data of an earlier moment back, in place')
-    .option('--to <when>', 'a moment with its zone (2026-01-31 12:00:05+07), latest, or a backup of backup list')
-    .option('-y, --yes', 'do it without asking')
-    .option('--dry-run', 'only say what would happen')
-    .option('--json', 'the answer as JSON');
-  inPlaceOptions(restore).action(async (options: InPlaceOptions) => {
-    const code = await runInPlace(io, options);
-    if (code === null) throw new Failed(EXIT.usage, 'Give --in-place, --confirm or --undo.');
-    ended(code);
-  });
 }

@@ -1,6 +1,7 @@
 /** `restore --in-place`, `--confirm` and `--undo`: what they ask the monitor, and what they print. */
 import type { Answer, ClusterStatus, Command } from '../failover/contract/api';
 import type { RestoreTarget } from '../failover/contract/backups';
+import { parseTarget, TARGET_ALLOWED } from '../failover/contract/restore';
 import type { Client } from './client';
 import { type Changing, clientOf, tellNotices } from './commands';
 import { EXIT, type ExitCode, Failed } from './exit';
@@ -13,18 +14,11 @@ const AWAY_MS = 60_000;
 
 type Restore = NonNullable<ClusterStatus['restore']>;
 
-const MOMENT = /^(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?) ?(Z|[+-]\d\d)(?::?(\d\d))?$/;
-const LABEL = /^\d{8}-\d{6}F(_\d{8}-\d{6}[DI])?$/;
-
 /** Reads `--to`. @throws Failed (usage) */
 export function targetOf(text: string): RestoreTarget {
-  if (text === 'latest') return { kind: 'latest' };
-  if (LABEL.test(text)) return { kind: 'backup', label: text };
-  const [found, day, time, zone, minutes = '00'] = MOMENT.exec(text) ?? [];
-  const atMs = Date.parse(`${day}T${time}${zone === 'Z' ? 'Z' : `${zone}:${minutes}`}`);
-  if (found !== undefined && !Number.isNaN(atMs)) return { kind: 'time', atMs };
-  const form = 'a moment with its zone (2026-01-31 12:00:05+07), latest, or a backup of backup list';
-  throw new Failed(EXIT.usage, `--to ${text}: must be ${form}`);
+  const target = parseTarget(text);
+  if (target === undefined) throw new Failed(EXIT.usage, `--to ${text}: must be ${TARGET_ALLOWED}`);
+  return target;
 }
 
 /** Restores the data of the stack itself to a moment, and waits for the end. */

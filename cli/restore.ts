@@ -104,7 +104,8 @@ async function lookAt(
   ];
   const input = JSON.stringify({ passphrase, target });
   const { code, stdout, tail } = await run('docker', args, { deadlineMs: LOOK_MS, input });
-  if (code !== 0) throw new Failed(EXIT.failed, `The repository in ${source} cannot be read: ${tail.join(' ')}`);
+  const why = tail.join(' ').replace(/^.*cannot go on: /, '');
+  if (code !== 0) throw new Failed(EXIT.failed, `The repository in ${source} cannot be read: ${why}`);
   return RepositoryLook.parse(JSON.parse(stdout));
 }
 

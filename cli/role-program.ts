@@ -12,6 +12,7 @@ export function roleCommands(program: Command, io: Io, ended: Ended): void {
     .option('--read-only', 'it reads everything in the database')
     .option('--read-write', 'it reads and writes every table, and changes no table’s form')
     .option('--owner', 'it may do what the database’s owner may')
+    .option('--replication', 'as --read-only, and it may replicate: it logs in on replicationPort alone')
     .option('--database <name>', 'the database; without it, the stack’s own')
     .action(async (name: string, options: CreateOptions) =>
       ended(await (await import('./role.js')).roleCreate(io, name, options)),

@@ -9,7 +9,7 @@ import { KEEPER_ROLE, MONITOR_ROLE, REPLICATION_ROLE } from '../failover/contrac
 import { FIRST_OID, WITH_BARRED } from '../failover/contract/role-sql';
 
 /** What a role may do in one database. */
-export type Access = 'read-only' | 'read-write' | 'owner';
+export type Access = 'read-only' | 'read-write' | 'owner' | 'replication';
 
 /** A role of the database, as the commands show it. */
 export const RoleRow = z.object({
@@ -66,6 +66,8 @@ export function isOwn(name: string): boolean {
 const GRANTS: Readonly<Record<Exclude<Access, 'owner'>, readonly [tables: string, sequences: string]>> = {
   'read-only': ['SELECT', 'SELECT'],
   'read-write': ['SELECT, INSERT, UPDATE, DELETE', 'SELECT, USAGE, UPDATE'],
+  // A subscriber copies the tables first.
+  replication: ['SELECT', 'SELECT'],
 };
 
 /** Schemas of people in the database of the session. */
@@ -76,7 +78,7 @@ const SCHEMAS = `SELECT nspname AS name FROM pg_namespace
  * Makes a role and gives it its rights in the database of the session, in one transaction. With `read-only` and
  * `read-write` it gets them on every schema, table and sequence that is there, and on those that the database's owner,
  * the application's role or the owner of a present table makes later. With `owner` it is a member of the database's
- * owner and acts as that one, so what it makes belongs to the owner, too.
+ * owner and acts as that one, so what it makes belongs to the owner, too. With `replication` it also has REPLICATION.
  */
 export function createRole(role: {
   name: string;
@@ -89,7 +91,8 @@ export function createRole(role: {
   application: string;
 }): string {
   const [name, database, owner] = [role.name, role.database, role.owner].map(identifier);
-  const begin = `CREATE ROLE ${name} LOGIN PASSWORD ${literal(role.verifier)};
+  const replicates = role.access === 'replication' ? 'REPLICATION ' : '';
+  const begin = `CREATE ROLE ${name} LOGIN ${replicates}PASSWORD ${literal(role.verifier)};
 GRANT CONNECT ON DATABASE ${database} TO ${name};`;
   if (role.access === 'owner') {
     return `${begin}

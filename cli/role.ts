@@ -46,6 +46,7 @@ export interface CreateOptions extends Common {
   readOnly?: boolean;
   readWrite?: boolean;
   owner?: boolean;
+  replication?: boolean;
   database?: string;
   passwordStdin?: boolean;
   json?: boolean;
@@ -83,15 +84,16 @@ export async function roleCreate(io: Io, name: string, options: CreateOptions): 
 }
 
 /** The right that the options name; exactly one must be named. */
-function accessOf({ readOnly, readWrite, owner }: CreateOptions): Access {
+function accessOf({ readOnly, readWrite, owner, replication }: CreateOptions): Access {
   const named: (Access | false | undefined)[] = [
     readOnly && 'read-only',
     readWrite && 'read-write',
     owner === true && 'owner',
+    replication && 'replication',
   ];
   const [access, ...more] = named.filter((one) => typeof one === 'string');
   if (access !== undefined && more.length === 0) return access;
-  throw new Failed(EXIT.usage, 'Name one of --read-only, --read-write and --owner.');
+  throw new Failed(EXIT.usage, 'Name one of --read-only, --read-write, --owner and --replication.');
 }
 
 /** Lists the roles, and whether each may log in through HAProxy. */

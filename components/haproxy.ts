@@ -27,11 +27,15 @@ export interface HaProxyArgs extends ContainerArgs {
   readonly bindAddress: string;
   /** The ports for reading and writing are published on ::1, too. */
   readonly ipv6Loopback: boolean;
-  /** Host ports: for reading and writing, for reading only, for statistics, and for the backends' API if there are any. */
+  /**
+   * Host ports: for reading and writing, for reading only, for statistics, and if there are any, for clients of
+   * replication and for the backends' API.
+   */
   readonly ports: {
     readonly writePort: number;
     readonly readPort: number;
     readonly statsPort: number;
+    readonly replicationPort?: number;
     readonly backendPort?: number;
   };
   /** The rendered haproxy.cfg. */
@@ -97,6 +101,7 @@ function publishedPorts({ ports, bindAddress, ipv6Loopback }: HaProxyArgs) {
     publish(PORTS.haproxyWritePublished, ports.writePort),
     publish(PORTS.haproxyReadPublished, ports.readPort),
     ...(boundAddresses(bindAddress, ipv6Loopback).includes(IPV6_LOOPBACK) ? onIpv6 : []),
+    ...(ports.replicationPort === undefined ? [] : [publish(PORTS.haproxyReplication, ports.replicationPort)]),
     ...(ports.backendPort === undefined ? [] : [publish(PORTS.haproxyApi, ports.backendPort)]),
   ];
   return all.sort((a, b) => a.internal - b.internal);

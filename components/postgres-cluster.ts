@@ -201,7 +201,7 @@ export class PostgresCluster extends pulumi.ComponentResource {
   }
 
   private haproxy(inner: docker.Network, front: docker.Network): HaProxy {
-    const { haproxy, backends, ports, settings } = this.topology;
+    const { haproxy, backends, ports, settings, nodes } = this.topology;
     return new HaProxy(
       this.part(NAMES.haproxy),
       {
@@ -218,6 +218,7 @@ export class PostgresCluster extends pulumi.ComponentResource {
           clientNetworks: settings.clientNetworks,
           backendHost: backends.length > 0 ? NAMES.backend : null,
           https: this.topology.tls.https,
+          gates: ports.replicationPort === undefined ? [] : nodes.map(({ address }) => address),
         }),
       },
       { parent: this },

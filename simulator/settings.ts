@@ -104,6 +104,6 @@ export function settingsOf(node: string, config: ServerConfig, blind = false): S
     main = values;
   }
   const values = new Map(main);
-  readConf(renderFailoverConf({ node, port: 5432, passfile: '/pgpass' }, config, 0, blind), values);
+  readConf(renderFailoverConf({ node, port: 5432, passfile: '/pgpass' }, config, 0, { blind }), values);
   return new Settings(values);
 }

@@ -43,6 +43,7 @@ export function checkConfig(raw: Readonly<Record<string, string>>): CheckedConfi
   }
   problems.push(...sharedPorts(settings), ...networksOnLoopback(settings), ...tooManyReports(settings));
   problems.push(...halfPair(settings), ...poolProblems(settings), ...placeProblems(settings));
+  problems.push(...consumersAhead(settings));
   if (problems.length > 0) return { settings: undefined, problems };
   return { settings: Object.freeze(settings) as Settings, problems: [] };
 }
@@ -126,6 +127,7 @@ export function portsOf(settings: Settings) {
     ...{ writePort, readPort, statsPort, monitorPort },
     backendPort: settings.backend === false ? undefined : backendPort,
     prometheusPort: settings.monitoring === true ? prometheusPort : undefined,
+    replicationPort: settings.replicationPort === 0 ? undefined : settings.replicationPort,
     pgadminPort: settings.pgadmin === true ? pgadminPort : undefined,
     poolPort: settings.pooler === true ? settings.poolPort : undefined,
   };
@@ -148,6 +150,14 @@ function tooManyReports({ replicas, reportReplicas }: Partial<Settings>): string
   if (replicas === undefined || reportReplicas === undefined || reportReplicas === 0) return [];
   if (reportReplicas < replicas) return [];
   return [`reportReplicas: ${reportReplicas} is refused; must be less than replicas, which is ${replicas}`];
+}
+
+/** In asynchronous mode no standby has to have a change before a consumer of a logical slot gets it. */
+function consumersAhead({ postgresSettings, syncMode }: Partial<Settings>): string[] {
+  if (postgresSettings?.wal_level !== 'logical' || syncMode !== 'asynchronous') return [];
+  return [
+    'postgresSettings.wal_level: "logical" is refused with syncMode asynchronous; after a failover, a consumer of a logical slot could have changes that the cluster has lost',
+  ];
 }
 
 /** A certificate is of no use without its key, nor the other way round. Refused values are missing in the settings. */

@@ -40,13 +40,24 @@ export const API_CONNECTIONS_MAX = 1024;
 const STATS_CONNECTIONS_MAX = 50;
 /** Connections of cancel requests to nodes: 32 requests to {@link NODES_MAX} nodes (images/haproxy/cancel.lua). */
 const CANCEL_CONNECTIONS = 32 * NODES_MAX;
+/**
+ * Connections to the keepers: one for each node and thread (images/haproxy/alive.lua). They take one file descriptor
+ * each, so this is enough for eight threads. With more, and with all places taken, some are missing.
+ */
+const ALIVE_CONNECTIONS = 4 * NODES_MAX;
 
 /**
  * Largest number of connections over all ports. Every connection takes two file descriptors, and HAProxy starts only if
  * it may open that many (20,000 are enough for 4,096 connections a port).
  */
 const maxConnections = (port: number): number =>
-  2 * (port + REFUSED_MAX) + API_CONNECTIONS_MAX + REFUSED_MAX + STATS_CONNECTIONS_MAX + CANCEL_CONNECTIONS + 50;
+  2 * (port + REFUSED_MAX) +
+  API_CONNECTIONS_MAX +
+  REFUSED_MAX +
+  STATS_CONNECTIONS_MAX +
+  CANCEL_CONNECTIONS +
+  ALIVE_CONNECTIONS +
+  50;
 /** Longest time that the API's backends may take for an answer, ms. */
 const API_ANSWER_MS = 60_000;
 
@@ -67,7 +78,15 @@ export interface HaproxyConfigInput {
    * @default false
    */
   https?: boolean;
+  /**
+   * Addresses of the nodes, if there is a port for clients of replication.
+   * @default none
+   */
+  gates?: readonly string[];
 }
+
+/** Connections of clients of replication; each node's gate takes fewer (failover/keeper/postgres/gate). */
+const GATE_CONNECTIONS_MAX = 32;
 
 /** The whole configuration as text. Throws when the template cannot be read. */
 export function renderHaproxyConfig(input: HaproxyConfigInput): string {
@@ -77,7 +96,8 @@ export function renderHaproxyConfig(input: HaproxyConfigInput): string {
     holdTimeoutMs: input.holdTimeoutMs,
     holdRetries: holdRetries(input.holdTimeoutMs, HOLD_ATTEMPT_MS),
     cancelScript: PATHS.cancelScript,
-    settleScript: PATHS.settleScript,
+    aliveScript: PATHS.aliveScript,
+    alivePort: PORTS.keeperAlive,
     firstBytesMs: FIRST_BYTES_MS,
     clientNetworks: (input.clientNetworks ?? []).join(' '),
     maxConnections: maxConnections(input.budget.port),
@@ -97,6 +117,7 @@ export function renderHaproxyConfig(input: HaproxyConfigInput): string {
     statsPort: PORTS.haproxyStats,
     apiPort: PORTS.haproxyApi,
     nodeSlots: NODES_MAX,
+    replication: (input.gates ?? []).length > 0 && replication(input.gates ?? []),
     backend: input.backendHost !== null && {
       host: input.backendHost,
       certificate: input.https === true && `${PATHS.haproxySockets}/${API_CERTIFICATE}`,
@@ -109,6 +130,13 @@ export function renderHaproxyConfig(input: HaproxyConfigInput): string {
   };
   return Mustache.render(template, view, {}, { escape: String });
 }
+
+/** Only the opened leader's gate listens, so HAProxy's own connects find it. */
+const replication = (gates: readonly string[]) => ({
+  port: PORTS.haproxyReplication,
+  maxConnections: GATE_CONNECTIONS_MAX,
+  gates: gates.map((address, i) => ({ number: i + 1, address, port: PORTS.gate })),
+});
 
 const holdRetries = (holdTimeoutMs: number, attemptMs: number): number =>
   Math.max(1, Math.floor(holdTimeoutMs / attemptMs));

@@ -106,6 +106,10 @@ export const KEYS = {
   ]),
   writePort: port(5434, ['Host port for reading and writing; leads to the current primary.', ['HAProxy replaced']]),
   readPort: port(5435, ['Host port for reading only; leads to replicas within maxLag.', ['HAProxy replaced']]),
+  replicationPort: integer(0, 0, PORT_MAX, [
+    'Host port for pg_basebackup, pg_receivewal, Barman and subscribers, for roles with REPLICATION; 0 is none: [replication](replication.md).',
+    ['HAProxy replaced', 'monitor replaced', 'reload'],
+  ]),
   statsPort: port(5000, ["Host port of HAProxy's statistics (/stats) and metrics (/metrics).", ['HAProxy replaced']]),
   backendPort: port(8000, ['Host port of the FastAPI backend; not used while backend is false.', ['HAProxy replaced']]),
   monitorPort: port(8008, ["Host port of the monitor's status page and JSON API."]),
@@ -127,7 +131,7 @@ export const KEYS = {
     { test: isNetwork },
     'empty for every client, or IPv4 networks separated by commas, for example 192.0.2.0/24,198.51.100.7/32',
     [
-      'IPv4 networks whose clients may use writePort and readPort, separated by commas; empty: every client. Needs a bindAddress that is not loopback.',
+      'IPv4 networks whose clients may use writePort, readPort and replicationPort, separated by commas; empty: every client. Needs a bindAddress that is not loopback.',
       ['reload'],
       'A client on this machine that uses localhost comes from the gateway of a Docker network, which has to be listed, too. Sessions that are there stay.',
     ],

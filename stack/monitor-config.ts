@@ -19,7 +19,7 @@ export interface MonitorSecrets {
   readonly s3Ca?: string | undefined;
 }
 
-/** Longest lease of the node that archives, ms. */
+/** Longest lease of the node that archives and lets clients of replication in, ms. */
 const LEASE_MAX_MS = 2_000;
 
 /**
@@ -31,12 +31,11 @@ export function monitorConfig(
 ): MonitorConfig {
   const { settings, stack, nodes, haproxy, monitor, tls } = topology;
   const own = tls.own && { certificate: tls.own.certificate.path, key: tls.own.key.path };
-  const { backup, backupQueueBytes, backupKeep, hangTimeoutMs, backupS3: _, ...plain } = settings;
+  const { backup, backupQueueBytes, backupKeep, hangTimeoutMs, replicationPort, backupS3: _, ...plain } = settings;
+  const leaseMs = Math.min(hangTimeoutMs, LEASE_MAX_MS);
+  const replication = replicationPort === 0 ? {} : { replication: { leaseMs } };
   const backups = backup && {
-    backup: {
-      ...{ leaseMs: Math.min(hangTimeoutMs, LEASE_MAX_MS), queueBytes: backupQueueBytes, keep: backupKeep },
-      ...s3Of(topology, s3Ca),
-    },
+    backup: { leaseMs, queueBytes: backupQueueBytes, keep: backupKeep, ...s3Of(topology, s3Ca) },
   };
   const addresses = { haproxyAddress: haproxy.address, monitorAddress: monitor.address };
   return pick(MonitorConfig, {
@@ -46,12 +45,22 @@ export function monitorConfig(
     nodes: nodes.map(({ name, address }) => ({ name, address })),
     // Whoever checks the certificate comes under one of its names.
     hostNames: [...new Set([monitor.name, NAMES.monitor, ...(tls.https ? tls.names.filter(isName) : [])])],
-    settings: pick(MonitorConfig.shape.settings, { ...plain, ...addresses, databaseVerifier, ...backups }),
+    settings: pick(MonitorConfig.shape.settings, {
+      ...plain,
+      ...addresses,
+      databaseVerifier,
+      ...backups,
+      ...replication,
+    }),
     tls: {
       ...{ mode: tls.mode, secret: authoritySecret, names: [...tls.names], own },
       ...(tls.https && { https: { backends: topology.backends.length > 0 } }),
     },
-    policy: pick(Policy, { ...settings, syncCount: 1, backupS3: s3Plan(topology) }),
+    policy: pick(Policy, {
+      ...settings,
+      ...{ syncCount: 1, backupS3: s3Plan(topology) },
+      ...(replicationPort !== 0 && { replication: true }),
+    }),
   });
 }
 

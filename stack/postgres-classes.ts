@@ -52,7 +52,7 @@ export const OWNED: readonly Family[] = [
   ),
   family(
     'each standby follows the leader by it',
-    `max_replication_slots max_wal_senders wal_level wal_receiver_status_interval wal_retrieve_retry_interval`,
+    `max_replication_slots max_wal_senders wal_receiver_status_interval wal_retrieve_retry_interval`,
   ),
   family(
     'with it a promotion waits until the write-ahead log is summarized, and fails when that takes a minute',
@@ -63,7 +63,7 @@ export const OWNED: readonly Family[] = [
     'hot_standby_feedback max_standby_archive_delay max_standby_streaming_delay',
   ),
   family(
-    'logical replication slots do not move to the next leader',
+    'the failover sets it, so that logical replication slots move to the next leader',
     'sync_replication_slots synchronized_standby_slots',
   ),
   family(
@@ -155,6 +155,11 @@ export const BOUNDED: readonly Bounded[] = [
     'With on, a node does not start when the other nodes have taken the huge pages.',
   ),
   bounded('max_stack_depth', size('1MB', '1GB', 'kB'), 'With less, statements of the failover do not fit.'),
+  bounded(
+    'wal_level',
+    oneOf('replica', 'logical'),
+    'Standbys follow the leader by the write-ahead log. Before a change back to replica, drop all logical replication slots: PostgreSQL does not start with them.',
+  ),
   bounded('wal_sender_timeout', time('5s', '1min', 'ms'), STREAM),
   bounded('wal_receiver_timeout', time('5s', '1min', 'ms'), STREAM),
   bounded(

@@ -5,7 +5,7 @@
  */
 import type { BackupPart, NodeStatus } from '../../failover/contract/api';
 import { type FailureCode, LogCode } from '../../failover/contract/codes';
-import { ARCHIVE_SLOT } from '../../failover/contract/naming';
+import { ARCHIVE_SLOT, isNodeSlot } from '../../failover/contract/naming';
 import { DEFAULT_STACK } from '../../scripts/lib/stack';
 import { inWords } from '../../scripts/lib/updates';
 import { BAD_PASSWORD, PASSWORD_BY_SQL_NEXT } from '../password-texts';
@@ -646,6 +646,30 @@ const KEPT_WAL = first(
   ],
 );
 
+/** Slots that people made on a node that led before, and that the leader does not have. */
+const LEFT_SLOTS = first(
+  ({ name, isLeader, database, facts: { containers, nodes, slotOf } }: NodeView) => {
+    if (!isLeader || database === null) return [];
+    const here = [ARCHIVE_SLOT, ...database.slots.map((slot) => slot.name)];
+    const nodesOwn = containers.flatMap((one) => (one.role === 'node' ? [slotOf(one.name)] : []));
+    const isNodes = (slot: string) => nodesOwn.includes(slot) || isNodeSlot(slot, name);
+    const isLeft = (slot: string) => !here.includes(slot) && !isNodes(slot);
+    return nodes.flatMap((node) =>
+      (node.database?.slots ?? []).map((slot) => ({
+        ...{ name, other: node.name, slot: slot.name, isLeft: node.name !== name && isLeft(slot.name) },
+      })),
+    );
+  },
+  [
+    warning('SLOT_LEFT', {
+      when: ({ isLeft }) => isLeft,
+      sentence:
+        'The replication slot {slot}, which a person made, is on {other} and not on the leader {name}: the leader keeps no write-ahead log for the program that reads it.',
+      next: 'Make it again on the leader; what was written before then may be missing (docs/replication.md). Then drop the old one: npm run failover -- psql {other}, then: SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active, with its name',
+    }),
+  ],
+);
+
 const ARCHIVE = first(
   ({ name, isLeader, database }: NodeView) => {
     const archive = isLeader ? (database?.archive ?? null) : null;
@@ -705,7 +729,10 @@ const FREEZE = first(
 );
 
 /** Findings of a node, unless its container was reported already. */
-const NODE = [DISK, FAILURE, POSTGRES, SLOTS, REPLAY, COMMITS, IDLE_SLOTS, KEPT_WAL, ARCHIVE, FREEZE, TRANSACTIONS];
+const NODE = [
+  ...[DISK, FAILURE, POSTGRES, SLOTS, REPLAY, COMMITS],
+  ...[IDLE_SLOTS, KEPT_WAL, LEFT_SLOTS, ARCHIVE, FREEZE, TRANSACTIONS],
+];
 
 const SERVING = first(
   ({ monitor: { cluster }, containers }: Facts) => {

@@ -30,7 +30,7 @@ export const queryFor = (user: string, database: string) => `SELECT json_build_o
       'lost', coalesce(wal_status = 'lost', false) OR invalidation_reason IS NOT NULL,
       'heldSeconds', CASE WHEN NOT active AND (xmin IS NOT NULL OR catalog_xmin IS NOT NULL)
         THEN extract(epoch FROM now() - inactive_since)::int END,
-      'keptBytes', CASE WHEN NOT active THEN pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery()
+      'keptBytes', CASE WHEN NOT active AND NOT (synced AND pg_is_in_recovery()) THEN pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery()
         THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END, restart_lsn)::float8 END)), '[]')
     FROM pg_replication_slots),
   'archive', CASE WHEN current_setting('archive_mode') <> 'off' THEN (SELECT json_build_object(

@@ -169,7 +169,8 @@ export const NOTE_CODES = {
   PROMOTION_REPLAYS:
     'A node that is being promoted applies the write-ahead log that it has; the line says how much is left.',
   MENDED: 'Something that the failover needs inside the database was removed or changed, and was made again.',
-  SLOT_DROPPED: 'The replication slot of a node that is not declared any more was dropped.',
+  SLOT_DROPPED:
+    'A replication slot was dropped: of a node that is not declared any more, or of a former leader, which gets the new leader’s.',
   ARCHIVE_PROBLEM:
     'The repository of the backups takes no write-ahead log, for the reason that follows; it is tried again.',
   ARCHIVE_GAP: 'Write-ahead log is in no backup: the archive took nothing for too long, or the files were lost.',
@@ -177,7 +178,8 @@ export const NOTE_CODES = {
   BACKUP_DONE: 'The job for the backups is done; the line has what was made or found.',
   BACKUP_STOPPED: 'A job for the backups was stopped, because the leadership ended; it is repeated.',
   BACKUP_FAILED: 'A job for the backups failed; a scheduled one is tried again after a rest.',
-  BACKUP_DAMAGED: 'The check of the repository found files that are damaged or missing; the line names them.',
+  BACKUP_DAMAGED:
+    'Files of the repository are damaged or missing; the line names them. Or it has lost all that it had.',
   BACKUP_OLD: 'The backups are older than one and a half intervals of the schedule.',
   CHECKPOINT_FAILED: 'The checkpoint before a switchover or a stop, or after a promotion, failed.',
   POSTGRES_STOPPED: 'PostgreSQL of a leader shut down as it was told to; the line has how long it took.',
@@ -228,6 +230,8 @@ export const TODOS: Readonly<Partial<Record<LogCode, string>>> = {
   PAUSED: 'Start the leader, `promote` the node that is named, or `npm run failover -- resume`.',
   OBSERVED: 'Start the leader, `promote` the node that is named, or set `failoverMode` to automatic.',
   PROMOTED_BY_HAND: 'Find what promoted it, and stop that.',
+  RESTORE_FAILED: 'Remove the cause that is named, and ask again.',
+  RESTORED: 'Look at the data, then `restore --confirm` or `restore --undo`.',
   REBUILD_FAILED: 'Remove the cause that is named, then `npm run failover -- rebuild <node>` again.',
   SETTINGS_REFUSED: 'Correct `postgresSettings` as PostgreSQL’s message says, and `npm run up`.',
   BOOTSTRAP_WAIT: 'Start every declared node.',

@@ -83,6 +83,8 @@ export const Policy = z.strictObject({
   switchbackLimitMs: z.number().int().min(0),
   /** True when the leader archives its write-ahead log for backups. Absent: it does not. */
   backup: z.boolean().optional(),
+  /** True when the leader lets clients of replication in. Absent: it does not. */
+  replication: z.boolean().optional(),
   /** Intervals of full backups, and of backups of any type. Absent: none are made. */
   backupFullEveryMs: z.number().int().min(60_000).optional(),
   backupEveryMs: z.number().int().min(60_000).optional(),

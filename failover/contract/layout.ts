@@ -30,7 +30,7 @@ export const PATHS = {
   haproxyConfig: '/etc/haproxy/run',
   /** The entry point of HAProxy's image puts both there, so that an earlier image starts with a config that names them. */
   cancelScript: '/etc/haproxy/run/cancel.lua',
-  settleScript: '/etc/haproxy/run/settle.lua',
+  aliveScript: '/etc/haproxy/run/alive.lua',
   /** In a backend's container: the certificate of the stack's authority. */
   backendCa: '/etc/backend/ca.pem',
   prometheusConfig: '/etc/pgfailover-prometheus/prometheus.yml',
@@ -62,9 +62,14 @@ export const PORTS = {
   haproxyReadIpv6: 5439,
   /** Writes of the pooler. */
   haproxyPooled: 5440,
+  /** Clients of replication; also the port of each node's gate. */
+  haproxyReplication: 5441,
+  gate: 5441,
   haproxyStats: 5000,
   haproxyApi: 8000,
   keepers: 7400,
+  /** Of each keeper: HAProxy asks here whether the node's container is alive. */
+  keeperAlive: 7402,
   /** The pooler's supervisor connects here to the monitor. */
   poolers: 7401,
   monitorHttp: 8008,

@@ -190,6 +190,13 @@ export const BackupSettings = z.object({
 });
 export type BackupSettings = z.infer<typeof BackupSettings>;
 
+/** What a node needs to know to let clients of replication in; absent from {@link NodeSettings}: none are let in. */
+export const ReplicationSettings = z.object({
+  /** As in {@link BackupSettings}: how long the opened leader lets them in after the monitor was heard last, ms. */
+  leaseMs: z.number().int().min(500),
+});
+export type ReplicationSettings = z.infer<typeof ReplicationSettings>;
+
 const DeclaredNode = z.object({ name: NodeName, address: z.ipv4() });
 
 /**
@@ -216,6 +223,7 @@ export const NodeSettings = z.object({
   /** True when a copy may delete the old data before it is complete, for a disk that is too small for both. */
   rebuildInPlace: z.boolean().optional(),
   backup: BackupSettings.optional(),
+  replication: ReplicationSettings.optional(),
   /** Absent from monitors of 0.1.0: off. */
   tls: TlsSettings.optional(),
   /** The present monitors. When absent, the keeper keeps the list that it has. */
@@ -491,7 +499,7 @@ export const MonitorFrame = z.discriminatedUnion('type', [
     type: z.literal('ping'),
     n: z.number().int(),
     /**
-     * Sent to the opened leader alone: it may archive in this term. `heard`: number of the last ping whose answer the
+     * Sent to the opened leader alone: it may archive, and let clients of replication in, in this term. `heard`: number of the last ping whose answer the
      * monitor had when it said so. The lease is counted from the moment at which the keeper sent that answer, so a late
      * ping gives no time.
      */

@@ -18,6 +18,12 @@ export const WITH_BARRED = `WITH RECURSIVE barred (oid) AS (
   SELECT oid FROM pg_authid WHERE rolsuper OR rolreplication OR rolname IN (${OWN_ROLES})
   UNION SELECT m.member FROM pg_auth_members m JOIN barred b ON b.oid = m.roleid WHERE m.inherit_option OR m.set_option)`;
 
+/** As {@link WITH_BARRED}, as `powerful`, without the roles that only have REPLICATION or the rights of one that has. */
+export const WITH_POWERFUL = `WITH RECURSIVE powerful (oid) AS (
+  SELECT oid FROM pg_authid WHERE rolsuper OR rolname IN (${OWN_ROLES})
+  UNION SELECT m.member FROM pg_auth_members m JOIN powerful p ON p.oid = m.roleid
+  WHERE m.inherit_option OR m.set_option)`;
+
 /** Lower ids belong to PostgreSQL's own roles (its `FirstNormalObjectId`). */
 export const FIRST_OID = 16_384;
 

@@ -1,7 +1,6 @@
 /** The transitions: pure functions that take a state and return the next one, with a higher seq. */
 
 import type { Cause } from '../contract/codes';
-import { seam } from '../contract/seam';
 import { type Choice, canLeadAgain, followersOf, pick } from './facts/candidates';
 import { addEntry } from './facts/ledger';
 import { preferCounted } from './facts/reports';
@@ -148,16 +147,9 @@ export function override(s: Situation, node: string, rebuild: Record<string, str
 }
 
 /**
- * After a restore only the leader's new data are the cluster's: what any other node has is of a history that was left,
- * and may even look as if it fitted.
- */
-export const membersAfterRestore = seam(({ leader }: Situation, dataId: string): Record<string, string> => {
-  return { [leader]: dataId };
-});
-
-/**
- * Records the leader with the data that a restore put in its place, in the next term and in a new generation. No sync
- * configuration and no mark of the former generation means anything for them. `atMs`: when the former history ended.
+ * Records the leader with the data that a restore put in its place, in the next term and in a new generation. What any
+ * other node has is of a history that was left, and may look as if it fitted. So no member, sync configuration or mark of
+ * the former generation counts for them. `atMs`: when the former history ended.
  */
 export function promoteRestored(
   s: Situation,
@@ -171,7 +163,7 @@ export function promoteRestored(
   const state: ClusterState = {
     ...next.state,
     generation: s.state.generation + 1,
-    members: membersAfterRestore(s, dataId),
+    members: { [leader]: dataId },
     rebuild: {},
     rebuildAsked: undefined,
     restores: [...(s.state.restores ?? []), left].slice(-RESTORES_MAX),

@@ -180,6 +180,8 @@ export class BackupJobs {
   private async read(leadership: Leadership): Promise<RepositoryFacts> {
     const facts = await this.tool.repository();
     if (this.leadership === leadership) {
+      const lost = facts.backups.length === 0 ? (this.facts?.backups.length ?? 0) : 0;
+      if (lost > 0) this.host.note('error', 'BACKUP_DAMAGED', `the repository is empty: it had ${lost} backups before`);
       this.facts = facts;
       this.problem = undefined;
       const oldest = oldestFile(facts);

@@ -23,6 +23,7 @@ import {
   type Status,
 } from '../contract/messages';
 import { BackupSide, finishPlaces } from './backup-side';
+import { ClientReplication } from './client-replication';
 import { DurableState } from './durable-state';
 import type { AcceptedOrder, KeeperState } from './keeper-state';
 import type { Leadership } from './leadership';
@@ -142,6 +143,7 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
   /** Archive and backups of each place. */
   private readonly local: BackupSide | null;
   private readonly second: BackupSide | null;
+  private readonly replication: ClientReplication | null;
   /** Number of changes of the settings. */
   private version = 0;
   /** Number of steps that failed in a row. */
@@ -168,7 +170,12 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
     const { archive, backups, archiveS3, backupsS3 } = postgres;
     this.local = archive === undefined ? null : new BackupSide('local', this, archive, backups, clock);
     this.second = archiveS3 === undefined ? null : new BackupSide('s3', this, archiveS3, backupsS3, clock);
+    this.replication = postgres.gate === undefined ? null : new ClientReplication(postgres.gate, this);
     postgres.onCrash = (reason) => this.crashed(reason);
+  }
+
+  get order(): AcceptedOrder | null {
+    return this.progress.order;
   }
 
   get state(): KeeperState {
@@ -206,6 +213,7 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
   connected(): void {
     this.local?.connected();
     this.second?.connected();
+    this.replication?.connected();
     this.reports.connected();
     this.link.send({ type: 'recall', newest: this.store.copy });
     this.reports.report(true);
@@ -219,6 +227,7 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
       this.postgres.pinged();
       this.local?.pinged(frame);
       this.second?.pinged(frame);
+      this.replication?.pinged(frame);
       this.confirmed(frame.confirmed);
       if (frame.n % PINGS_A_STATUS === 0 && !this.repeats(frame.n)) this.reports.report(true, [pong], this.turn.calm);
       else this.link.send(pong);
@@ -287,6 +296,7 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
       const before = this.progress.order;
       if (before !== null && !continues(before, accepted)) this.turn.job.abort();
       this.progress = { order: accepted, done: false, failure: null };
+      this.replication?.look();
     }
     this.report();
     this.wake();
@@ -320,6 +330,7 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
         restMs = turn.job.signal.aborted ? 0 : RETRY_MS;
         if (order === this.progress.order && !turn.job.signal.aborted) this.failed(error);
       }
+      this.replication?.look();
       // The pass has ended, with or without success, so no long step runs.
       this.lives.activity = null;
       this.report();
@@ -502,6 +513,7 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
   async terminate(): Promise<void> {
     await this.checkpointBeforeStop();
     this.stopping = true;
+    this.replication?.look();
     this.reports.report(true);
     const fromMs = this.clock.nowMs();
     const deadline = fromMs + HANDOVER_LIMIT_MS;

@@ -6,8 +6,9 @@
 import { inBackground, messageOf } from '../contract/errors';
 import type { NodeSettings, SyncConfig } from '../contract/messages';
 import { seam } from '../contract/seam';
+import { consumerSlots, standbysFirst } from './consumers';
 import { ensureSlots, type Pass, type PursuitParts, peersOf } from './pursuit-host';
-import { SyncControl } from './sync';
+import { SyncControl, sameSync } from './sync';
 
 /**
  * For this time after a promotion, work that can wait is left for later, ms: the clients' first writes need the
@@ -35,6 +36,10 @@ export class Leadership {
   /** Time of the next check of these objects. */
   private dueAtMs = Number.NEGATIVE_INFINITY;
   private failed: { message: string; restMs: number } | null = null;
+  /** The configuration under which consumers of logical slots may be sent something; null: none yet. */
+  consumersUnder: SyncConfig | null = null;
+  /** The standbys that have to have a change before a consumer gets it. */
+  private standbysFirst: string[] = [];
   /** Time of the last check of the slots. */
   slotsAtMs = Number.NEGATIVE_INFINITY;
 
@@ -45,6 +50,23 @@ export class Leadership {
   /** True when work that can wait should be done now. */
   get calm(): boolean {
     return this.parts.host.state.fresh || this.parts.clock.nowMs() - this.promotedAtMs >= CALM_MS;
+  }
+
+  /** Value of `synchronized_standby_slots` under this configuration; undefined: logical slots are not possible. */
+  consumerSlots(settings: NodeSettings, sync: SyncConfig): string | undefined {
+    // A session may still begin with the value of the configuration before.
+    if (this.consumersUnder !== null && !sameSync(this.consumersUnder, sync)) this.consumersUnder = null;
+    if (settings.postgresSettings.wal_level !== 'logical') return undefined;
+    this.standbysFirst = standbysFirst(sync, this.standbysFirst, this.parts.host.view.sql?.standbys ?? []);
+    return consumerSlots(this.standbysFirst);
+  }
+
+  /** Lets consumers in under this configuration, which is in force, once new sessions hold back for these slots. */
+  async letConsumersIn(sync: SyncConfig, slots: string | undefined): Promise<void> {
+    if (sameSync(this.consumersUnder, sync)) return;
+    const { postgres } = this.parts;
+    if (slots !== undefined && (await postgres.holdsConsumersFor?.(slots)) === false) return;
+    this.consumersUnder = sync;
   }
 
   /**

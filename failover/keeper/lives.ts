@@ -154,6 +154,6 @@ export class Lives {
 }
 
 /** Configuration of a node that follows no other; `syncNames`: the value of synchronous_standby_names. */
-export function alone(settings: NodeSettings, syncNames = ''): ServerConfig {
-  return { settings, upstream: null, syncNames };
+export function alone(settings: NodeSettings, syncNames = '', consumerSlots?: string): ServerConfig {
+  return { settings, upstream: null, syncNames, ...(consumerSlots !== undefined && { consumerSlots }) };
 }

@@ -11,8 +11,9 @@ import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { totalmem, uptime } from 'node:os';
 import { messageOf } from '../contract/errors';
 import { KeeperConfig } from '../contract/inputs';
-import { PATHS, UNUSED_SIGNALS } from '../contract/layout';
+import { PATHS, PORTS, UNUSED_SIGNALS } from '../contract/layout';
 import { linesTo } from '../contract/log-line';
+import { listenAlive } from './alive-port';
 import { systemClock } from './clock';
 import { Keeper } from './keeper';
 import { StateFolder } from './memory';
@@ -76,6 +77,7 @@ async function main(): Promise<void> {
   };
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void terminate().catch(fail));
   log(`keeper of ${node}, monitor at ${config.monitors.map(({ host, port }) => `${host}:${port}`).join(', ')}`);
+  listenAlive(PORTS.keeperAlive, log);
   await keeper.run(fail);
 }
 

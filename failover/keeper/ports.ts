@@ -176,6 +176,8 @@ export interface ServerConfig {
   upstream: { name: string; address: string } | null;
   /** Value of synchronous_standby_names. */
   syncNames: string;
+  /** Value of synchronized_standby_slots, on a leader; absent: none. */
+  consumerSlots?: string;
   /** Readers may delay replay for long, because no write waits for this node. */
   lateReplay?: true;
 }
@@ -279,6 +281,16 @@ export const RESTORED = 'data.restored';
 
 export type ArchiveQueue = Pick<ArchiveView, 'waiting' | 'waitingBytes' | 'archivedTo' | 'timeline' | 'gaps'>;
 
+/** The way in for clients of replication. */
+export interface ClientGate {
+  /** Time since the machine's start, also while the container was paused, ms. */
+  bootMs(): number;
+  /** Listens, if it does not yet. */
+  open(): void;
+  /** Ends every session at once, if it is open. */
+  shut(): void;
+}
+
 /** One PostgreSQL and its data directory. Every call has its own deadline and throws {@link KeeperError} or an Error. */
 export interface Postgres {
   /**
@@ -301,6 +313,8 @@ export interface Postgres {
   usePlaces?(places: BackupSettings | undefined): void;
   /** Absent: this PostgreSQL has no backups. */
   readonly restorer?: Restorer;
+  /** Absent: no clients of replication are let in. {@link stop} shuts it. */
+  readonly gate?: ClientGate;
   observe(): Promise<View>;
 
   /** Creates a new cluster in `data.new`, complete and synced. */
@@ -399,6 +413,13 @@ export interface Postgres {
    * bootstrapped, also the application's database and table. All commits are local. Idempotent.
    */
   furnish(settings: NodeSettings, isNew: boolean): Promise<void>;
+  /**
+   * Drops the logical slots that this standby has from when it led, because PostgreSQL copies none from the leader under
+   * a name that is taken. Resolves with their names. Absent: there are none.
+   */
+  dropLedSlots?(): Promise<string[]>;
+  /** Whether a session that begins now has this value of `synchronized_standby_slots`. Absent: it always has. */
+  holdsConsumersFor?(slots: string): Promise<boolean>;
   /**
    * Restores those of the failover's own roles, grants and objects that people removed or changed. Resolves with their
    * names. It costs one statement when nothing is missing. Throws when an object could not be restored, for example

@@ -5,7 +5,15 @@
 import type { NodeSettings } from '../contract/messages';
 import { alone } from './lives';
 import { KeeperError, type Source } from './ports';
-import { ensureSlots, type Outcome, type Pass, type PursuitHost, peersOf, START_POLL_MS } from './pursuit-host';
+import {
+  dropLedSlots,
+  ensureSlots,
+  type Outcome,
+  type Pass,
+  type PursuitHost,
+  peersOf,
+  START_POLL_MS,
+} from './pursuit-host';
 import { type CopyTurn, mustBeOrdered, TargetPursuit } from './rejoining';
 import { dataIdOf, streamingFrom } from './status';
 
@@ -78,6 +86,7 @@ export class FollowPursuit extends TargetPursuit<'follow'> {
     const life = this.tools.lives.now;
     const peers = peersOf(this.tools.node, settings);
     if (life.slotsMadeFor === peers.join(' ')) return;
+    if (life.slotsMadeFor === null) await dropLedSlots(this.tools);
     await ensureSlots(this.tools, peers, life.slotsMadeFor === null);
     life.slotsMadeFor = peers.join(' ');
   }

@@ -42,12 +42,14 @@ export class LeadPursuit extends TargetPursuit<'lead'> {
       leadership.furnish(pass, sync);
       await keepSlots(leadership, settings, sync);
     }
-    const configure = (names: string) => lives.configure(alone(settings, names));
+    const slots = leadership.consumerSlots(settings, sync);
+    const configure = (names: string) => lives.configure(alone(settings, names, slots));
     const inForce = await leadership.sync.pursue(sync, { configure, observe: () => lives.sql() }, signal);
     if (signal.aborted) return { done: false };
     host.report();
     // Settings and addresses may have changed although the names did not.
-    if (calm) await lives.configure(alone(settings, syncNames(sync)));
+    if (calm) await configure(syncNames(sync));
+    if (inForce && calm && settings.replication !== undefined) await leadership.letConsumersIn(sync, slots);
     await this.remember(leadership.forkLsn);
     const done = inForce && !host.state.fresh && (this.target.prepare !== true || this.isPrepared());
     return { done, againMs: done ? undefined : SOON_MS };

@@ -100,3 +100,10 @@ export async function ensureSlots({ host, postgres }: PursuitParts, peers: strin
 export function peersOf(node: string, settings: NodeSettings): string[] {
   return settings.nodes.map((n) => n.name).filter((name) => name !== node);
 }
+
+/** Drops the logical slots that this standby has from when it led, so that it gets them from its leader. */
+export async function dropLedSlots({ host, postgres }: PursuitParts): Promise<void> {
+  const dropped = (await postgres.dropLedSlots?.()) ?? [];
+  if (dropped.length === 0) return;
+  host.note('info', 'SLOT_DROPPED', `dropped ${dropped.join(', ')}: this node led before, and gets the leader's now`);
+}

@@ -83,7 +83,8 @@ export const raiseBarrier = seam(
   },
 );
 
-function same(a: SyncConfig | null, b: SyncConfig): boolean {
+/** Whether both name the same leader and the same standbys. */
+export function sameSync(a: SyncConfig | null, b: SyncConfig): boolean {
   return a !== null && a.leader === b.leader && syncNames(a) === syncNames(b);
 }
 
@@ -118,7 +119,7 @@ export class SyncControl {
    * seconds.
    */
   async pursue(desired: SyncConfig, leader: Leader, signal: AbortSignal): Promise<boolean> {
-    if (same(this.inForce, desired)) return true;
+    if (sameSync(this.inForce, desired)) return true;
     this.inForce = null;
     if (desired.k === 0) {
       await leader.configure('');
@@ -127,7 +128,7 @@ export class SyncControl {
       this.inForce = desired;
       return true;
     }
-    if (!same(this.applied, desired)) {
+    if (!sameSync(this.applied, desired)) {
       this.countsFrom = null;
       this.applied = null;
       await raiseBarrier(this.postgres, this.clock, this.suspects, desired, leader, signal);

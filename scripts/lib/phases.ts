@@ -39,7 +39,13 @@ export const PHASES: readonly Phase[] = [
     deadlineMs: SIM_MS,
   }),
   { name: 'backend', about: 'pytest', needsSetUp: true, sideBySide: false, run: pytest },
-  vitestPhase('docker', 'offline kit, images, the whole story on Docker', { needsSetUp: true, deadlineMs: DOCKER_MS }),
+  // One run, so that the layers of the images are built once for both.
+  vitestPhase(
+    'docker',
+    'offline kit, images, backups, the whole story on Docker',
+    { needsSetUp: true, deadlineMs: DOCKER_MS },
+    ['data', 'docker'],
+  ),
 ];
 
 /** Path of a phase's report. */
@@ -69,18 +75,24 @@ function check(name: string, about: string, command: readonly string[]): Phase {
   };
 }
 
-function vitestPhase(project: string, about: string, options: { needsSetUp: boolean; deadlineMs: number }): Phase {
+function vitestPhase(
+  name: string,
+  about: string,
+  options: { needsSetUp: boolean; deadlineMs: number },
+  projects: readonly string[] = [name],
+): Phase {
   return {
-    name: project,
+    name,
     about,
     needsSetUp: options.needsSetUp,
     sideBySide: false,
     run: async () => {
       if (options.needsSetUp) await removeLeftovers();
-      const file = report(`${project}.json`);
+      const file = report(`${name}.json`);
       const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${file}`];
       // Prints output immediately, because people watch the progress of a long test.
-      const args = ['run', '--project', project, '--disable-console-intercept', ...reporters];
+      const chosen = projects.flatMap((project) => ['--project', project]);
+      const args = ['run', ...chosen, '--disable-console-intercept', ...reporters];
       const result = await run('vitest', args, { cwd: PATHS.root, deadlineMs: options.deadlineMs, onLine: say });
       return counted(result.code, result.tail, () => fromVitest(JSON.parse(readFileSync(file, 'utf8'))));
     },

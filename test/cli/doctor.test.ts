@@ -198,6 +198,7 @@ const SHOWN: readonly (readonly [FindingCode, Change])[] = [
   ],
   ['SLOT_HOLDS_ROWS', { leader: { slots: [slotOf(REPLICA, { active: false, heldSeconds: 7_200 })] } }],
   ['SLOT_KEEPS_WAL', { leader: { slots: [slotOf(REPLICA), slotOf('barman', { active: false, keptBytes: 2e9 })] } }],
+  ['SLOT_LEFT', { database: { slots: [slotOf(PRIMARY), slotOf('barman', { active: false })] } }],
   ['ARCHIVE_LATE', { leader: { archive: { fails: true, waitSeconds: 2 } } }],
   ['FREEZE_LATE', { leader: { oldest: { database: 'app', transactions: 1_100_000_000 } } }],
   [

@@ -43,7 +43,10 @@ it.each([
   [['restore', '--in-place'], /Say what to restore/],
   [['restore', '--in-place', '--undo', '--to', 'latest'], /one of/],
   [['restore', '--undo', '--to', 'latest'], /--to goes with --in-place/],
-  [['restore', '--in-place', '--to', '2026-01-31 12:00:05', '--yes'], /must be a moment with its zone/],
+  [
+    ['restore', '--in-place', '--to', '2026-01-31 12:00:05', '--yes'],
+    /must be latest, the label of a backup, or a time with its zone/,
+  ],
 ])('refuses %j', async (args, words) => {
   const { code, err } = await cli(monitor.url, args);
   expect(code).toBe(EXIT.usage);

@@ -91,7 +91,7 @@ describe('role create', () => {
   });
 
   it.each<[string, readonly string[], string, Parameters<typeof cli>[2]]>([
-    ['no right', ['report'], 'Name one of --read-only, --read-write and --owner.', {}],
+    ['no right', ['report'], 'Name one of --read-only, --read-write, --owner and --replication.', {}],
     ['two rights', ['report', '--owner', '--read-only'], 'Name one of', {}],
     ['an empty name', ['', '--owner'], '"" cannot be the name of a role: it is empty', {}],
     ['a long name', ['é'.repeat(32), '--owner'], 'it has 64 bytes, and PostgreSQL takes 63', {}],

@@ -166,7 +166,7 @@ describe('the rooms', () => {
 const ADAPTERS: readonly RegExp[] = [
   /^failover\/disk\//,
   /^failover\/keeper\/postgres\//,
-  /^failover\/keeper\/(main|clock|memory)\.ts/,
+  /^failover\/keeper\/(main|clock|memory|alive-port)\.ts/,
   /^failover\/monitor\/(outside|coordination)\//,
   /^failover\/monitor\/(main|log)\.ts/,
   // Schemas of the HTTP API, of the log and of the input files.

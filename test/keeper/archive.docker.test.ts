@@ -15,7 +15,7 @@ const COPIED_LIMIT_MS = 60_000;
 const STOPPED_LIMIT_MS = 10_000;
 
 const pair = new NodePair({
-  ...{ prefix: 'arc', subnet: '10.211.6', port: 17_442 },
+  ...{ prefix: 'arc', subnet: '10.211.6', port: 17_442, backupMb: 64 },
   // It fails or hangs while one of the files is there.
   postgresSettings: {
     archive_mode: 'on',
@@ -93,6 +93,9 @@ it('hands the lead over without waiting for the archiver, and follows', async ()
 
 const ARCHIVE_MS = 30_000;
 const LEASE_MS = 2_000;
+/** What a broken archive may add to a hand-over. */
+const BEYOND_MS = 300;
+const STOP_BEYOND_MS = 2_000;
 /** A hand-over waits for nothing of the archive. PostgreSQL's own shutdown takes the most of it. */
 const HANDED_OVER_MS = 1_000;
 
@@ -189,25 +192,87 @@ it('hands on nothing of a leader that was paused for longer than its lease, alth
   await arrives(name);
 });
 
+/** What breaks the repository, and what mends it. */
+const BROKEN: Readonly<Record<string, readonly [breaks: string, mends: string]>> = {
+  // Opening a pipe that no process writes to waits.
+  hangs: [
+    'for f in archive.info archive.info.copy; do mv $f $f.aside && mkfifo $f; done',
+    'for f in archive.info archive.info.copy; do mv $f.aside $f; done',
+  ],
+  refuses: ['chmod 500 *-1/*', 'chmod 700 *-1/*'],
+  'is full': ['dd if=/dev/zero of=filler bs=64k 2>/dev/null || true', 'rm filler'],
+};
+const inStanza = (node: string, text: string) =>
+  docker('exec', node, 'sh', '-c', `cd ${PATHS.backupVolume}/archive/c*; ${text}`);
+
+/** B leads again after it was stopped, and A follows it. */
+async function leadsAgain(term: number): Promise<void> {
+  await monitor.done(B, term, { kind: 'lead', sync: { leader: B, k: 0, members: [] } });
+  monitor.order(A, term, { kind: 'follow', leader: B, method: 'stream' });
+  await monitor.until(A, (s) => s.done && s.postgres.streamingFrom === B, 'streams', 30_000);
+  await mayArchive(B, term);
+  await arrives(await fillOn(B));
+}
+
+/** As a person or a host does it: the monitor moves the lead away as soon as the node says that it stops. Returns ms. */
+async function isStopped(term: number): Promise<number> {
+  const fromMs = performance.now();
+  const container = docker('stop', B);
+  await monitor.until(B, (s) => s.stopping, 'says that it stops', STOPPED_LIMIT_MS);
+  monitor.order(B, term, { kind: 'stop' });
+  await container;
+  const tookMs = Math.round(performance.now() - fromMs);
+  await docker('start', B);
+  await monitor.until(B, (s) => s.postgres.state === 'stopped', 'is back', 20_000);
+  return tookMs;
+}
+
+const middle = (all: readonly number[]) => [...all].sort((a, b) => a - b)[Math.floor(all.length / 2)] ?? Number.NaN;
+let term = 3;
+
+it.each<[string, string[], number, (term: number) => Promise<number>]>([
+  ['a switchover', ['hangs', 'refuses', 'is full'], BEYOND_MS, (at) => stops(B, at)],
+  // The engine's own work takes different times.
+  ['docker stop', ['hangs'], STOP_BEYOND_MS, isStopped],
+])('%s does not wait for a repository that %j', async (what, ways, beyondMs, handsOver) => {
+  const [healthy, broken]: [number[], number[]] = [[], []];
+  for (const how of ways) {
+    const [breaks, mends] = BROKEN[how] ?? ['', ''];
+    healthy.push(await handsOver(term));
+    await leadsAgain(++term);
+    await inStanza(B, breaks);
+    await fillOn(B);
+    if (how === 'hangs') await waitFor('pgBackRest hangs', 20_000, () => pushes(B));
+    else await monitor.until(B, (s) => s.archive?.problem !== undefined, `says that the archive ${how}`, 20_000);
+    broken.push(await handsOver(term));
+    expect(await pushes(B)).toBe(false);
+    await inStanza(B, mends);
+    await leadsAgain(++term);
+  }
+  console.log(`${what}: healthy ${healthy.join(', ')} ms; ${ways.join(', ')}: ${broken.join(', ')} ms`);
+  expect(middle(broken) - middle(healthy)).toBeLessThan(beyondMs);
+  expect(monitor.view(B).status?.archive?.gaps).toBeUndefined();
+});
+
 it('hands the lead over at once while the repository hangs, and the next leader hands on the rest', async () => {
   const info = (await inRepository(B, 'archive.info')).join();
-  // Opening a pipe that no process writes to waits.
   await docker('exec', B, 'sh', '-c', `mv ${info} ${info}.aside && mkfifo ${info}`);
   await docker('exec', B, 'sh', '-c', `mv ${info}.copy ${info}.copy.aside && mkfifo ${info}.copy`);
   const name = await fillOn(B);
   await waitFor('pgBackRest hangs', 20_000, () => pushes(B));
-  const tookMs = await stops(B, 3);
+  const tookMs = await stops(B, term);
   console.log(`stopped while the repository hangs: ${tookMs} ms, ${monitor.view(B).notes.at(-1)}`);
   expect(tookMs).toBeLessThan(HANDED_OVER_MS);
   expect(await pushes(B)).toBe(false);
   const shutdown = monitor.view(B).status?.postgres.lsn ?? null;
   if (shutdown === null) throw new Error('the stopped leader has no position');
   await monitor.until(A, ({ postgres: { lsn } }) => lsn !== null && lsnDistance(shutdown, lsn) > 0, 'level', 10_000);
-  // The old leader is gone with its disk.
+  // The old leader is gone with its disk. The repository hangs on: the promotion does not ask it.
   await removeNode(B);
+  term += 1;
+  await monitor.done(A, term, { kind: 'lead', sync: { leader: A, k: 0, members: [] } }, STOPPED_LIMIT_MS);
   await docker('exec', A, 'sh', '-c', `mv ${info}.aside ${info}; mv ${info}.copy.aside ${info}.copy`);
-  await monitor.done(A, 4, { kind: 'lead', sync: { leader: A, k: 0, members: [] } });
-  const { archive } = await mayArchive(A, 4);
+  const { archive } = await mayArchive(A, term);
   await arrives(name, A);
   await arrives(await fillOn(A), A);
   const files = (await pushed(A)).sort();
@@ -216,5 +281,6 @@ it('hands the lead over at once while the repository hangs, and the next leader 
   );
   expect(numbers.filter((number, at) => at > 0 && number - (numbers[at - 1] ?? 0) > 1)).toEqual([]);
   expect(archive?.gaps).toBeUndefined();
-  expect(await inRepository(A, '00000005.history')).toHaveLength(1);
+  const timeline = (await psqlOn(A, 'SELECT pg_walfile_name(pg_current_wal_lsn())')).slice(0, 8);
+  expect(await inRepository(A, `${timeline}.history`)).toHaveLength(1);
 });

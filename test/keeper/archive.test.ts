@@ -57,6 +57,22 @@ it('hands over the history first, then what the former leader had not, in order'
   expect(archive.look(FLUSHED)).toEqual({ waiting: 0, waitingBytes: 0, archivedTo: '0/600000', timeline: 2, gaps: [] });
 });
 
+it('makes the repository anew when it has lost what it had, and goes on', async () => {
+  await archive.prepare(2, { lsn: '0/400000', timeline: 2, gaps: [] });
+  rmSync(join(folder, 'calls'));
+  const words = "FileMissingError: unable to open missing file '/archive/c7/archive.info.copy' for read";
+  script(
+    'pgbackrest',
+    `case "$*" in *stanza-create) touch ${join(folder, 'made')};; esac
+     echo "$@" | sed 's/.*--stanza=//; s| /.*/| |' >> ${join(folder, 'calls')}
+     [ -e ${join(folder, 'made')} ] || { echo "ERROR: [103]: no repository: ${words}" >&2; exit 103; }`,
+  );
+  await pushAll();
+  const history = 'c7 archive-push 00000002.history';
+  expect(calls().slice(0, 3)).toEqual([history, 'c7 stanza-create', history]);
+  expect(archive.look(FLUSHED)).toMatchObject({ archivedTo: '0/600000', gaps: [] });
+});
+
 it('goes on where it failed', async () => {
   await archive.prepare(2, { lsn: '0/300000', timeline: 2, gaps: [] });
   await archive.push(FLUSHED);

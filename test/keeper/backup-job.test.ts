@@ -45,7 +45,7 @@ function rig() {
       did.push('verify');
       return until(signal);
     },
-    repository: async () => repository,
+    repository: async () => ({ ...repository }),
   };
   const sql = { ...NOTHING_SEEN, inRecovery: false, timeline: 1, flushLsn: '0/400000' };
   const host = {
@@ -253,6 +253,22 @@ it('does not count a backup before a gap', async () => {
     state.archive = archive;
     expect(jobs.view?.repository?.backups[0]?.usable).toBe(false);
   }
+});
+
+it('says so when the repository has lost its backups', async () => {
+  const { ping, repository, notes, pass } = rig();
+  const look = async () => {
+    pass(300_000);
+    await ping();
+  };
+  await ping();
+  repository.backups = [FULL];
+  await look();
+  expect(notes).toEqual([]);
+  repository.backups = [];
+  await look();
+  await look();
+  expect(notes).toEqual(['BACKUP_DAMAGED the repository is empty: it had 1 backups before']);
 });
 
 it('says with which file the oldest backup begins, unless older ones are left out', async () => {

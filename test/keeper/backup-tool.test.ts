@@ -1,6 +1,11 @@
-/** What is read of pgBackRest's output. */
-import { expect, it } from 'vitest';
-import { damagedFiles, readInfo } from '../../failover/keeper/postgres/backup';
+/** What is read of pgBackRest's output, and how it is run; then a script takes its place. */
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, it, vi } from 'vitest';
+import { damagedFiles, NodeBackup, readInfo } from '../../failover/keeper/postgres/backup';
+import type { OwnSessions } from '../../failover/keeper/postgres/own-sessions';
+import type { Place } from '../../failover/keeper/postgres/place';
 
 /** From pgBackRest 2.55.1, shortened. */
 const INFO = [
@@ -25,6 +30,21 @@ const INFO = [
     status: { code: 0, lock: { backup: { held: true, size: 200, 'size-cplt': 50 } }, message: 'ok' },
   },
 ];
+
+const CONTROL = `Bytes per WAL segment: 1048576
+Database cluster state:  in production
+Database system identifier: 7
+Minimum recovery ending location: 0/0
+Latest checkpoint location: 0/100000
+Latest checkpoint's TimeLineID: 2
+Latest checkpoint's REDO location: 0/100000
+Min recovery ending loc's timeline: 0
+max_connections setting: 100
+max_worker_processes setting: 8
+max_wal_senders setting: 10
+max_prepared_xacts setting: 0
+max_locks_per_xact setting: 64
+wal_level setting: replica`;
 
 it('reads the list of backups, and how far a job is', () => {
   const { facts, progress } = readInfo(JSON.stringify(INFO));
@@ -82,4 +102,26 @@ it('takes what a killed job has left for no damage', () => {
     "P00 DETAIL: unable to open missing file '/var/lib/postgres-backup/backup/c1/20260601-120000F/backup.manifest' for read",
   ];
   expect(damagedFiles(output.join('\n'))).toEqual([expect.stringContaining('20260601-120000F')]);
+});
+
+it('reads the repository several times at once, as a job and the regular look do', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'backup-'));
+  const script = (name: string, text: string) => {
+    writeFileSync(join(folder, name), `#!/bin/sh\n${text}\n`);
+    chmodSync(join(folder, name), 0o755);
+  };
+  script('pg_controldata', `cat <<'END'\n${CONTROL}\nEND`);
+  script('ionice', `cat <<'END'\n${JSON.stringify(INFO)}\nEND`);
+  vi.stubEnv('PATH', `${folder}:${process.env.PATH}`);
+  try {
+    const place = { data: folder, port: 5432, clusterKey: 'k'.repeat(40) } as Place;
+    const tool = new NodeBackup(place, {} as OwnSessions, join(folder, 'run'), folder);
+    for (let turn = 0; turn < 5; turn++) {
+      const looks = await Promise.all(Array.from({ length: 8 }, () => tool.repository()));
+      expect(looks.map(({ backups }) => backups.length)).toEqual(Array(8).fill(1));
+    }
+  } finally {
+    vi.unstubAllEnvs();
+    rmSync(folder, { recursive: true, force: true });
+  }
 });

@@ -2,7 +2,8 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { JobEnd, JobKind } from '../../failover/contract/backups';
 import { PATHS } from '../../failover/contract/layout';
-import type { Target } from '../../failover/contract/messages';
+import { lsnDistance } from '../../failover/contract/lsn';
+import type { Status, Target } from '../../failover/contract/messages';
 import { ARCHIVE_SLOT } from '../../failover/contract/naming';
 import { waitFor } from '../rig/wait';
 import { docker, NodePair } from './node-containers';
@@ -167,4 +168,14 @@ it('fails in a full repository, bounds what waits, shows the gap, and ends it wi
   expect(held()).toEqual(['full true']);
   // No backup from before the gap is kept.
   await monitor.until(NODE, (s) => s.archive !== undefined && s.archive.gaps === undefined, 'forgets it', 10_000);
+});
+
+it('goes on when the repository has lost all that it had', async () => {
+  await shell(`rm -rf ${PATHS.backupVolume}/*`);
+  const end = await psql("SELECT pg_logical_emit_message(false, 'filler', 'x')");
+  await psql('SELECT pg_switch_wal()');
+  const archives = ({ archive }: Status) => archive?.archivedTo != null && lsnDistance(end, archive.archivedTo) > 0;
+  await monitor.until(NODE, archives, 'archives', 30_000);
+  expect((await ended('full')).result).toBe('done');
+  expect(held()).toEqual(['full true']);
 });

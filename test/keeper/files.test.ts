@@ -37,6 +37,24 @@ describe('the rendered configuration', () => {
     ).toMatchSnapshot();
   });
 
+  it('copies logical slots, and holds consumers back, only on a server that was started with them', () => {
+    const [place, settings] = [{ ...PLACE, node: 'a' }, SETTINGS];
+    const upstream = { name: 'b', address: '10.0.0.2' };
+    const logical = { logical: true };
+    const standby = renderFailoverConf(place, { settings, upstream, syncNames: '' }, 0, logical);
+    expect(standby).toContain('sync_replication_slots = on\n');
+    expect(standby).toContain("dbname=''postgres''");
+    const leader = renderFailoverConf(
+      place,
+      { settings, upstream: null, syncNames: '', consumerSlots: 'b' },
+      0,
+      logical,
+    );
+    expect(leader).toContain("sync_replication_slots = off\nsynchronized_standby_slots = 'b'\n");
+    const plain = renderFailoverConf(place, { settings, upstream, syncNames: '', consumerSlots: 'b' });
+    expect(plain).not.toMatch(/_slots|dbname/);
+  });
+
   it('lets readers delay replay for long only where no write waits for the node (S16)', () => {
     const config = { settings: SETTINGS, upstream: { name: 'b', address: '10.0.0.21' }, syncNames: '' };
     const delays = (text: string) => text.split('\n').filter((line) => line.startsWith('max_standby_'));
@@ -45,6 +63,18 @@ describe('the rendered configuration', () => {
     expect(delays(renderFailoverConf({ ...PLACE, node: 'a' }, config))).toEqual([]);
     // It comes last, so its values count.
     expect(renderPostgresqlConf('a', SETTINGS, null).trimEnd().split('\n').at(-1)).toBe("include 'failover.conf'");
+  });
+
+  it('lets roles with REPLICATION in from the gate alone, and only where the stack has a port for them', () => {
+    const lines = (settings: typeof SETTINGS) =>
+      renderPgHba(settings)
+        .split('\n')
+        .filter((line) => line.includes('pg_hba.replicators'));
+    expect(lines(SETTINGS)).toEqual([]);
+    expect(lines({ ...SETTINGS, replication: { leaseMs: 2_000 } }).map((line) => line.replaceAll(/ +/g, ' '))).toEqual([
+      'host replication @pg_hba.replicators 127.0.0.2/32 scram-sha-256',
+      'host all @pg_hba.replicators 127.0.0.2/32 scram-sha-256',
+    ]);
   });
 
   it('follows the memory limit and stays modest without one', () => {

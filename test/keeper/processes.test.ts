@@ -72,6 +72,12 @@ it('the error of a program that was ended at its limit says so, under the name t
   await expect(running).rejects.toThrow('tool did not end within 0.2 s: waits for a lock');
 });
 
+it('the error of a program begins with what the program calls an error, and not with its hints', async () => {
+  const lines = ['WARN: before', 'ERROR: [103]: no repository', '  HINT: one', ...'abcdefgh'].join('\n');
+  const failed = run('sh', ['-c', `printf '${lines}' >&2; exit 103`], { limitMs: LIMIT_MS });
+  await expect(failed).rejects.toThrow('sh ended with 103: ERROR: [103]: no repository HINT: one a b c');
+});
+
 it('a program that is not there is an error', async () => {
   await expect(run('no-such-program', [], { limitMs: LIMIT_MS })).rejects.toThrow('ENOENT');
 });

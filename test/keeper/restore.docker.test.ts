@@ -46,16 +46,16 @@ const sums = (volume: string) =>
   );
 
 /** What the repository can bring back, as the command asks for it. */
-function look(target: RestoreTarget): Promise<RepositoryLook> {
+function look(target: RestoreTarget, secret = passphrase): Promise<RepositoryLook> {
   const mount = `type=volume,source=${pair.backupVolume},target=${PATHS.restoreVolume},readonly`;
   const run = ['run', '--rm', '-i', '--network', 'none', '--cap-drop', 'ALL', '--mount', mount];
   return new Promise((resolve, reject) => {
     const args = [...run, image, 'node', '/app/keeper.mjs', 'look-at-repository'];
     const child = execFile('docker', args, (error, stdout, stderr) => {
       if (error === null) resolve(RepositoryLook.parse(JSON.parse(stdout)));
-      else reject(new Error(`${error.message} ${stderr}`));
+      else reject(new Error(`${error.message} ${stdout} ${stderr}`));
     });
-    child.stdin?.end(JSON.stringify({ passphrase, target }));
+    child.stdin?.end(JSON.stringify({ passphrase: secret, target }));
   });
 }
 
@@ -129,6 +129,7 @@ it('says from the repository alone what can be brought back', async () => {
   expect(timelines.map((one) => one.timeline)).toEqual(expect.arrayContaining([2, 3]));
   expect(timeline).toBe(3);
   expect(archivedMs).toBeGreaterThanOrEqual(laterMs - 1_000);
+  await expect(look({ kind: 'latest' }, 'wrong')).rejects.toThrow('the passphrase is another one');
 });
 
 it('restores the second before the drop into a new cluster beside, with every row', async () => {

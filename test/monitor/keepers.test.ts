@@ -144,9 +144,9 @@ describe('the node that archives', () => {
       await waitFor('the answer is read', 2_000, () => server.views(nowMs).p?.heardAtMs === nowMs, 1);
     };
     /** Sends a status with this archive. */
-    const report = async (archive: object, s3?: object) => {
+    const report = async (archive: object, backup?: object, s3?: object) => {
       const { status } = server.views(nowMs).p ?? {};
-      send({ ...statusOf('p'), n: (status?.n ?? 0) + 1, archive, s3 });
+      send({ ...statusOf('p'), n: (status?.n ?? 0) + 1, archive, backup, s3 });
       await waitFor('the status is read', 2_000, () => server.views(nowMs).p?.status !== status, 1);
     };
     while ((await next()).type !== 'settings');
@@ -192,13 +192,35 @@ describe('the node that archives', () => {
     server.backup({ id: 'two', kind: 'full' }, 's3');
     const archive = { open: true, waiting: 0, waitingBytes: 0, archivedTo: '0/300000', timeline: 2 };
     const gaps = [{ from: '000000010000000000000001', to: '000000010000000000000002' }];
-    await report(archive, { place: 'x', archive: { ...archive, archivedTo: '0/100000', gaps } });
+    await report(archive, undefined, { place: 'x', archive: { ...archive, archivedTo: '0/100000', gaps } });
     const { archivedGaps, s3 } = await ping();
     expect(archivedGaps).toBeUndefined();
     expect(s3).toEqual({
       ...{ place: 'x', archivedTo: '0/100000', archivedTimeline: 2, archivedGaps: gaps },
       backup: { id: 'two', kind: 'full' },
     });
+    end();
+  });
+
+  it('says what the repository holds once, and the monitor keeps it', async () => {
+    const { report, end } = await keeper();
+    const archive = { open: true, waiting: 0, waitingBytes: 0, archivedTo: '0/300000' };
+    const view = { job: null, last: null, archivedMs: null, version: 1 };
+    const repository = { backups: [], leftOut: 0, freeBytes: 7 };
+    await report(archive, { ...view, repository });
+    await report(archive, view);
+    expect(server.views(nowMs).p).toMatchObject({ repository });
+    server.forget(nowMs);
+    expect(server.views(nowMs).p).toMatchObject({ status: null, repository });
+    end();
+  });
+
+  it('is told which restore a person confirmed', async () => {
+    const { ping, end } = await keeper();
+    server.removeKept('r1');
+    expect(await ping()).toEqual({ type: 'ping', n: 2, confirmed: 'r1' });
+    server.removeKept(undefined);
+    expect(await ping()).toEqual({ type: 'ping', n: 3 });
     end();
   });
 

@@ -45,12 +45,14 @@ function makeMonitor(): ReturnType<typeof createMonitor> {
     policy: {
       ...{ hangTimeoutMs: 2_000, syncMode: 'synchronous', onNoReplica: 'continue', syncCount: 1 },
       ...{ maxLagBytes: 16 * 1024 ** 2, readLagGraceMs: GRACE_MS, reportReplicas: 1, readFallback: true },
+      replication: true,
       ...{ startGraceMs: 10_000, switchback: false, switchbackAfterMs: 30_000, switchbackLimitMs: 600_000 },
     },
     clusterKey: KEY,
     settings: {
       ...{ haproxyAddress: PROXY_ADDRESS, monitorAddress: HOST, subnet: '10.98.77.0/24', postgresSettings: {} },
       ...{ databaseName: 'app', databaseUser: 'app', databasePassword: 'secret' },
+      replication: { leaseMs: 2_000 },
     },
     listen: { address: HOST, port: PORT },
     sockets,
@@ -84,6 +86,23 @@ const readers = () =>
 
 const superuser = (node: string, sql: string) =>
   docker('exec', node, 'psql', '-U', 'postgres', '-d', 'app', '-Atc', sql);
+
+/** The node that HAProxy leads a client of replication to; null: none lets it in. */
+async function replicates(): Promise<string | null> {
+  const login = { user: 'tools', password: 'r', database: 'app', query_timeout: 5_000, connectionTimeoutMillis: 5_000 };
+  const client = new Client({ host: PROXY_ADDRESS, port: PORTS.haproxyReplication, ...login });
+  client.on('error', () => undefined);
+  try {
+    await client.connect();
+    return String(
+      (await client.query<{ name: string }>(`SELECT current_setting('cluster_name') AS name`)).rows[0]?.name,
+    );
+  } catch {
+    return null;
+  } finally {
+    void client.end().catch(() => undefined);
+  }
+}
 
 /** A client's session on the read port, and what ended it. */
 class Report {
@@ -141,7 +160,8 @@ describe.skipIf(!isRoot)('reports on the read port', () => {
     chmodSync(sockets, 0o777);
     const run = ['run', '-d', '--init', '--network', NETWORK, '--ip', PROXY_ADDRESS, '--name', PROXY];
     await docker(...run, '-v', `${sockets}:/run/haproxy`, HAPROXY);
-    const config = renderHaproxyConfig({ holdTimeoutMs: 30_000, budget: budgetFor({}), backendHost: null });
+    const gates = NODES.map(({ address }) => address);
+    const config = renderHaproxyConfig({ holdTimeoutMs: 30_000, budget: budgetFor({}), backendHost: null, gates });
     await new Promise<void>((resolve, reject) => {
       const child = execFile('docker', ['exec', '-i', PROXY, 'apply-config'], (error, _, stderr) =>
         error === null ? resolve() : reject(new Error(stderr)),
@@ -154,7 +174,11 @@ describe.skipIf(!isRoot)('reports on the read port', () => {
     const base = { image: POSTGRES, network: NETWORK, monitor: { host: HOST, port: PORT }, clusterKey: KEY };
     await Promise.all(NODES.map((n) => startNode({ ...base, ...n })));
     await until('a healthy cluster without the report replica', () => well(A, [B]) && readers().join() === C, 120_000);
-    await superuser(A, `CREATE TABLE t AS SELECT 1 AS n; GRANT ALL ON t TO app`);
+    await superuser(
+      A,
+      `CREATE TABLE t AS SELECT 1 AS n; GRANT ALL ON t TO app;
+      CREATE ROLE tools LOGIN REPLICATION PASSWORD 'r'`,
+    );
     await until('the table is everywhere', async () => {
       const seen = await Promise.all([B, C].map((node) => superuser(node, `SELECT to_regclass('t')`)));
       return seen.every((name) => name === 't');
@@ -224,6 +248,7 @@ describe.skipIf(!isRoot)('reports on the read port', () => {
 
   it('go on while the leader changes, when their node is neither the former nor the next one (S13)', async () => {
     const report = await Report.openOn(C);
+    await until('a client of replication gets to the leader', async () => (await replicates()) === A);
     await docker('kill', A);
     await until('the counted standby leads', () => decision?.state.leader === B && decision.code === 'STEADY');
     await until('the report replica serves readers again', () => readers().join() === C);
@@ -231,5 +256,6 @@ describe.skipIf(!isRoot)('reports on the read port', () => {
     expect(report.ended).toBeNull();
     // The report replica is not counted, although the leader has no other standby.
     expect(decision?.state.joint.at(-1)).toMatchObject({ leader: B, k: 0, members: [] });
+    await until('clients of replication get to the new leader', async () => (await replicates()) === B);
   });
 });

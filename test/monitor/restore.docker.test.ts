@@ -203,6 +203,8 @@ describe.skipIf(!isRoot)('a restore in place', () => {
       ...{ done: false, message: 'a restore in place is under way' },
     });
     await until('the former data serve again', () => well(1) && decision?.state.term === term + 1);
+    // It ends when the route is read back.
+    await until('the request has ended', () => decision?.state.request?.ended !== undefined);
     expect(decision?.state.request?.ended).toMatchObject({ done: false });
     expect(decision?.state.request?.ended?.message).toContain('20200101-000000F');
     expect(await folders(A)).not.toMatch(/data\.(restored|before|new)/);

@@ -21,7 +21,6 @@ import { RULES } from '../../failover/core/rules';
 import type { ClusterState, LedgerEntry, Policy, SyncConfig } from '../../failover/core/state/cluster';
 import type { NodeView } from '../../failover/core/state/observation';
 import { Archiving } from '../../failover/keeper/archiving';
-import { membersAfterRestore } from '../../failover/core/transitions';
 import { keepSlots } from '../../failover/keeper/leadership';
 import type { View } from '../../failover/keeper/ports';
 import { KeeperError } from '../../failover/keeper/ports';
@@ -527,12 +526,6 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
             return (this.history.at(-1)?.begin ?? 0n) & ~1023n;
           },
       ),
-  },
-  'restore, members': {
-    what: 'after a restore in place the other nodes still count as members, although they have the history that was left',
-    run: { policy: { backup: true }, faults: ['restoreInPlace'], seeds: 10 },
-    shows: /./,
-    apply: () => takeOut(membersAfterRestore, (own) => (s, dataId) => ({ ...s.state.members, ...own(s, dataId) })),
   },
   'restore, timeline': {
     what: 'a restore in place takes the next number after its own history’s, which another history may have',

@@ -21,6 +21,7 @@ describe('the config', () => {
         ...{ tls: 'auto', tlsNames: [], tlsCertificate: '', tlsKey: '' },
         writePort: 5434,
         readPort: 5435,
+        replicationPort: 0,
         statsPort: 5000,
         backendPort: 8000,
         monitorPort: 8008,
@@ -99,6 +100,7 @@ describe('a refused value', () => {
     ['tlsKey', ['k.pem', '/a\nb']],
     ['writePort', ['0', '65536', '-5434', '5434/tcp', '']],
     ...PORTS.map((port): [string, string[]] => [port, ['0', '65536']]),
+    ['replicationPort', ['-1', '65536', '']],
     ['bindAddress', ['localhost', '256.0.0.1', '::1', '']],
     ['clientNetworks', ['10.0.0.1/24', '10.0.0.0', '10.0.0.0/33', '256.0.0.0/8', '::/0', 'localhost', 'x; y']],
     ['subnet', ['10.201.43.0', '10.201.43.0/25', '10.0.0.0/8', '10.201.43.1/24', '8.8.8.0/24', '172.32.0.0/16', 'x']],
@@ -153,8 +155,19 @@ describe('a refused value', () => {
     expect(problemsOf({ replicas: '0' })).toEqual([]);
   });
 
+  it('of wal_level is one that no failover makes a consumer regret', () => {
+    const logical = { postgresSettings: '{"wal_level":"logical"}' };
+    expect(problemsOf(logical)).toEqual([]);
+    expect(problemsOf({ ...logical, syncMode: 'asynchronous' })).toEqual([
+      expect.stringMatching(/^postgresSettings.wal_level: "logical" is refused with syncMode asynchronous; /),
+    ]);
+    expect(problemsOf({ postgresSettings: '{"wal_level":"minimal"}' })).toEqual([
+      expect.stringContaining('must be replica or logical'),
+    ]);
+  });
+
   it('has a test for every key', () => {
-    expect(Object.keys(keys)).toHaveLength(58);
+    expect(Object.keys(keys)).toHaveLength(59);
   });
 
   it.each(['archive_command', 'archive_library', 'archive_mode'])(
@@ -215,7 +228,7 @@ describe('a setting of PostgreSQL', () => {
   const refusal = (settings: object) => problemsOf({ postgresSettings: JSON.stringify(settings) });
 
   const OWNED = `
-    wal_level fsync synchronous_standby_names data_directory hba_file include_dir primary_conninfo wal_recycle
+    fsync synchronous_standby_names data_directory hba_file include_dir primary_conninfo wal_recycle
     wal_init_zero restore_command recovery_target_time hot_standby max_wal_senders unix_socket_permissions
     failover.configuration default_transaction_read_only log_destination log_directory log_line_prefix
     logging_collector track_activities application_name dynamic_library_path pre_auth_delay post_auth_delay

@@ -90,7 +90,11 @@ describe('a refusal', () => {
     ['client_encoding', 'MULE_INTERNAL', /must be another one than mule_internal/],
     ['extension_destdir', '/tmp', /cannot be set, because each standby has to find the library/],
     ['summarize_wal', true, /cannot be set, because with it a promotion waits until the write-ahead log is summarized/],
-    ['sync_replication_slots', true, /cannot be set, because logical replication slots do not move/],
+    [
+      'sync_replication_slots',
+      true,
+      /cannot be set, because the failover sets it, so that logical replication slots move/,
+    ],
     ['log_hostname', true, /cannot be set, because each connection of the failover would wait for a name server/],
     ['transaction_isolation', 'serializable', /cannot be set, because it belongs to one transaction/],
     ['wrok_mem', '8MB', /PostgreSQL 17 has no such setting; did you mean work_mem\?/],

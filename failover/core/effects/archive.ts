@@ -1,5 +1,6 @@
 /**
- * Derives which node may archive its write-ahead log for backups: the opened leader, and no other. A candidate that was
+ * Derives which node may archive its write-ahead log for backups, and let clients of replication in: the opened leader,
+ * and no other. A candidate that was
  * never opened leaves nothing in the repository, so no two histories with the same numbers meet there (S3).
  */
 import { seam } from '../../contract/seam';
@@ -14,7 +15,7 @@ export function confirmActions({ state }: Situation): Action[] {
 
 export const archiveActions = seam((s: Situation): Action[] => {
   const { state, policy, lastEntry } = s;
-  if (policy.backup !== true || state.adopting || !serves(state)) return [];
+  if ((policy.backup !== true && policy.replication !== true) || state.adopting || !serves(state)) return [];
   if (lastEntry?.opened !== true || lastEntry.node !== state.leader || lastEntry.term !== state.term) return [];
   return [{ kind: 'archive', node: lastEntry.node, term: state.term }];
 });

@@ -4,6 +4,7 @@ import { uptime } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { Gap, type RepositoryName } from '../../contract/backups';
+import { messageOf } from '../../contract/errors';
 import { PATHS } from '../../contract/layout';
 import { parseLsn, printLsn } from '../../contract/lsn';
 import { exists, writeWhole } from '../../disk/durable';
@@ -25,6 +26,8 @@ const CONFIG = { local: 'pgbackrest.conf', s3: 'pgbackrest-s3.conf' } as const;
 const PUSH_LIMIT_MS = 60_000;
 /** The clients' work goes first: scheduling priority of pgBackRest (nice(1)). */
 const NICE = 10;
+/** pgBackRest's words for a repository without the stanza. It never overwrites one, whatever state that is in. */
+const MISSING = /FileMissingError: unable to open missing file '[^']*archive\.info/;
 /** File of each place with what is in none of its backups. It outlives the container. */
 const GAPS = { local: 'archive-gaps.json', s3: 'archive-gaps-s3.json' } as const;
 /** Size of the record of a shutdown's checkpoint, rounded up (pg_control.h, CheckPoint). */
@@ -111,8 +114,7 @@ export class NodeArchive implements Archive {
     const { systemId, segmentBytes } = await readControlFile(place.data);
     const history = await readHistory(place.data, timeline);
     const stanza = stanzaOf(systemId);
-    // Does nothing when it is there already.
-    await this.pgbackrest(stanza, [...options, 'stanza-create'], STANZA_LIMIT_MS);
+    await this.createStanza(stanza, options);
     // What belongs to the position: files that this node alone knows as lost are to be handed over again.
     await this.changeGaps((own) => archived?.gaps ?? own);
     const kept = await readdir(this.walFolder);
@@ -184,8 +186,21 @@ export class NodeArchive implements Archive {
     }
   }
 
-  private hand({ stanza }: Tour, name: string): Promise<void> {
-    return this.pgbackrest(stanza, ['archive-push', join(this.walFolder, name)], PUSH_LIMIT_MS);
+  private async hand({ stanza }: Tour, name: string): Promise<void> {
+    const push = () => this.pgbackrest(stanza, ['archive-push', join(this.walFolder, name)], PUSH_LIMIT_MS);
+    try {
+      await push();
+    } catch (error) {
+      if (!MISSING.test(messageOf(error))) throw error;
+      // The repository has lost what it had, for example because a person replaced its disk.
+      await this.createStanza(stanza);
+      await push();
+    }
+  }
+
+  /** Does nothing when it is there already. */
+  private createStanza(stanza: string, options: readonly string[] = []): Promise<void> {
+    return this.pgbackrest(stanza, [...options, 'stanza-create'], STANZA_LIMIT_MS);
   }
 
   /** Runs one command of pgBackRest, which {@link shut} ends. */

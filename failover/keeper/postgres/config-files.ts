@@ -81,12 +81,17 @@ export function renderPgHba(settings: NodeSettings): string {
     ...{ haproxyAddress, monitorAddress, nodes },
     ...{ monitorRole: MONITOR_ROLE, keeperRole: KEEPER_ROLE, keeperMap: KEEPER_MAP, replicationRole: REPLICATION_ROLE },
     rolesFile: ROLES_FILE,
+    gate: settings.replication && { address: GATE_ADDRESS, rolesFile: REPLICATORS_FILE },
     clientRecord: (tls?.mode === 'require' ? 'hostssl' : 'host').padEnd(7),
   });
 }
 
+/** Address from which the gate connects (gate/gate.ts); pg_hba.conf lets roles with REPLICATION in from there alone. */
+export const GATE_ADDRESS = '127.0.0.2';
 /** Name of the file with the roles that may log in (role-list.ts), beside pg_hba.conf. */
 export const ROLES_FILE = 'pg_hba.roles';
+/** The same for roles that may log in as clients of replication. */
+export const REPLICATORS_FILE = 'pg_hba.replicators';
 const KEEPER_MAP = 'keeper';
 
 /** pg_ident.conf. It lets the container's operating system user `postgres` log in with the keeper's role. */
@@ -125,19 +130,31 @@ export function conninfo(
     .join(' ');
 }
 
+/** The database that pg_hba.conf lets the nodes enter. */
+const HOME_DATABASE = 'postgres';
+
 /** A setting of the keeper's own. It counts the changes of the configuration. */
 export const VERSION_NAME = 'failover.configuration';
 
 /**
  * Renders failover.conf, the settings that the newest order decides (S5). `blind`: the server accepts no sessions until
- * it is promoted, see tunables.ts.
+ * it is promoted, see tunables.ts. `logical`: it was started with `wal_level = logical`. A standby that was not must not
+ * copy slots: with that, a PostgreSQL before 17.6 ends.
  */
-export function renderFailoverConf(place: NodeOfConf, config: ServerConfig, version = 0, blind = false): string {
+export function renderFailoverConf(
+  place: NodeOfConf,
+  config: ServerConfig,
+  version = 0,
+  { blind = false, logical = false } = {},
+): string {
   const { node } = place;
-  const { upstream, syncNames, lateReplay = false } = config;
+  const { upstream, syncNames, consumerSlots = '', lateReplay = false } = config;
+  // PostgreSQL asks the leader for its slots in an ordinary session, which needs a database.
+  const more = logical ? { dbname: HOME_DATABASE } : undefined;
   return Mustache.render(template('failover.conf'), {
-    ...{ hasUpstream: upstream !== null, blind, lateReplay, versionName: VERSION_NAME },
-    conninfo: quoted(upstream === null ? '' : conninfo(place, upstream.address, node)),
+    ...{ hasUpstream: upstream !== null, blind, logical, lateReplay, versionName: VERSION_NAME },
+    conninfo: quoted(upstream === null ? '' : conninfo(place, upstream.address, node, more)),
+    consumerSlots: quoted(consumerSlots),
     slot: quoted(upstream === null ? '' : slotName(node)),
     syncNames: quoted(syncNames),
     version: quoted(String(version)),

@@ -7,7 +7,7 @@ import { derivedPassword } from '../../contract/proof';
 import { writeWhole } from '../../disk/durable';
 import type { ServerConfig } from '../ports';
 import { type Floors, type PostgresSettings, Tunables, withSettings } from '../tunables';
-import { CertificateFiles } from './certificate-files';
+import { CertificateFiles, type TlsFiles } from './certificate-files';
 import { PG_IDENT, renderFailoverConf, renderPgHba, renderPostgresqlConf, settingValues } from './config-files';
 import type { Place } from './place';
 import { run } from './processes';
@@ -30,6 +30,10 @@ export class Configuration {
   /** The last request and the configuration that was written for it, as text. */
   private key = '';
   private readonly certificates: CertificateFiles;
+  /** The certificate in the files; null: TLS is off. */
+  tls: TlsFiles | null = null;
+  /** The server was started with `wal_level = logical`. */
+  private logical = false;
   /** The last start failed, perhaps because of the certificate: the next one is made without TLS. */
   private suspectsTls = false;
 
@@ -104,6 +108,7 @@ export class Configuration {
     for (let attempt = 1; ; attempt++) {
       const { settings, blind } = this.tunables.begin(asked, floors, leads);
       const adapted = withSettings(config, settings);
+      this.logical = settings.wal_level === 'logical';
       this.texts.clear();
       await this.writePassfile();
       await this.writeChanged(adapted, blind);
@@ -132,10 +137,12 @@ export class Configuration {
   private async writeChanged(config: ServerConfig, blind: boolean): Promise<void> {
     const { settings } = config;
     const tls = this.suspectsTls ? null : await this.certificates.use(settings.tls);
+    this.tls = tls;
     await this.put('postgresql.conf', renderPostgresqlConf(this.place.node, settings, this.memoryLimitBytes, tls));
     await this.put('pg_hba.conf', renderPgHba(settings));
     await this.put('pg_ident.conf', PG_IDENT);
-    await this.put('failover.conf', renderFailoverConf(this.place, config, this.version, blind));
+    const { logical } = this;
+    await this.put('failover.conf', renderFailoverConf(this.place, config, this.version, { blind, logical }));
   }
 
   /** Writes one file if its text changed. It is not synced, because all files are written again before a start. */

@@ -34,6 +34,7 @@ async function look({ passphrase, target }: RepositoryQuestion): Promise<Reposit
   await writeWhole(PATHS.archiveRun, 'look.conf', renderRestoreConf({ passphrase }, repository), 0o600, false);
   const ask = (...args: string[]) =>
     pgbackrest([`--config=${config}`, `--stanza=${stanza}`, ...args], { limitMs: LOOK_LIMIT_MS, outputMax: LIST_MAX });
+  await mustOpen(stanza, ask);
   const { backups } = readInfo(await ask('--output=json', 'info')).facts;
   const known = await archivedTimelines(stanza, ask);
   const walStart =
@@ -46,6 +47,13 @@ async function look({ passphrase, target }: RepositoryQuestion): Promise<Reposit
     freeBytes: await freeBytes('/').catch(() => null),
     timeline: timelineFor(target, known, walStart),
   };
+}
+
+/** With a wrong passphrase pgBackRest fails, or gives out what is no text at all. `info` says only that there is nothing. */
+async function mustOpen(stanza: string, ask: (...args: string[]) => Promise<string>): Promise<void> {
+  const text = await ask('repo-get', `archive/${stanza}/archive.info`).catch(() => '');
+  if (text.includes('[backrest]')) return;
+  throw new KeeperError('RESTORE_IMPOSSIBLE', 'the passphrase is another one, or archive.info is damaged');
 }
 
 async function stanzaIn(repository: string): Promise<string> {

@@ -10,6 +10,7 @@ import type { Configuration } from './configuration';
 import type { DataFolder, Warning } from './data-folder';
 import type { Heartbeat } from './heartbeat';
 import { HELD, laterTimeline, lookBySql, lookForPending, readControlFile, SLOTS } from './look';
+import type { NodeGate } from './node-gate';
 import { LOCKED_OUT, type OwnSessions, SQL_LIMIT_MS } from './own-sessions';
 import type { Place } from './place';
 import type { Postmaster } from './postmaster';
@@ -44,6 +45,7 @@ interface ObserverParts {
   files: Configuration;
   beats: Heartbeat;
   roles: RoleList;
+  gate: NodeGate;
   warning: Warning;
 }
 
@@ -112,10 +114,12 @@ export class Observer {
     if (performance.now() - this.slotsAtMs >= SLOTS_EVERY_MS) {
       this.slotsAtMs = performance.now();
       this.slots = await session.ask('slots', SLOTS);
+      this.parts.gate.slots = this.slots;
     }
     await this.lookAtPause(session, sql);
     // A standby's clients come only after its first look. A leader must not wait.
     await this.parts.roles.look(session, sql.inRecovery);
+    await this.parts.gate.look(session);
     this.watch.seen(sql, this.upstream);
     const seen = {
       ...view,

@@ -141,7 +141,7 @@ export interface ToolOptions {
 const OUTPUT_MAX = 64 * 1024;
 
 /**
- * Runs a program and resolves with its output. Throws TOOL_FAILED with the last lines of its standard error. The
+ * Runs a program and resolves with its output. Throws TOOL_FAILED with a few lines of its standard error. The
  * program has always ended by then, and so has each process that it started: pg_basebackup has a second one, which
  * would keep the connection of the first open.
  */
@@ -176,14 +176,22 @@ export function run(command: string, args: string[], options: ToolOptions): Prom
     child.on('close', (code, signal) => {
       if (code === 0) resolve(output);
       else {
-        const words = errors.trim().split('\n').slice(-5).join(' ').slice(-1_000);
         const { name = command, limitMs } = options;
         // What is aborted was rejected above.
         const how = child.killed ? `did not end within ${limitMs / 1_000} s` : `ended with ${code ?? signal}`;
-        reject(new KeeperError('TOOL_FAILED', `${name} ${how}: ${words}`));
+        reject(new KeeperError('TOOL_FAILED', `${name} ${how}: ${lastWords(errors)}`));
       }
     });
   });
+}
+
+/** What a program said of its failure: from its first error on (pgBackRest lists hints after it), or its last lines. */
+function lastWords(errors: string): string {
+  const lines = errors.trim().split('\n');
+  const first = lines.findIndex((line) => /^(P\d+ +)?ERROR:/.test(line));
+  const words = first < 0 ? lines.slice(-5) : lines.slice(first, first + 5);
+  const text = words.map((line) => line.trim()).join(' ');
+  return first < 0 ? text.slice(-1_000) : text.slice(0, 1_000);
 }
 
 // The titles that PostgreSQL gives its processes (`update_process_title`, `cluster_name`). A client's title is

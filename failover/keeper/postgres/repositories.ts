@@ -139,17 +139,28 @@ export function whyNoS3({ endpoint, ca }: S3Settings, limitMs = REACH_LIMIT_MS):
   });
 }
 
-/** Writes the config, and what it names, into a folder in memory; only this user may read it. Returns its path. */
-export async function writePgbackrestConf(
+/** The last write of any config. */
+let written: Promise<unknown> = Promise.resolve();
+
+/**
+ * Writes the config, and what it names, into a folder in memory; only this user may read it. Returns its path. Archive,
+ * jobs and looks may run at once; the files are written by one at a time.
+ */
+export function writePgbackrestConf(
   folder: string,
   file: string,
   place: Pick<Place, 'data' | 'port' | 'clusterKey'>,
   stanza: string,
   places: Places,
 ): Promise<string> {
-  await mkdir(folder, { recursive: true, mode: 0o700 });
-  const { ca } = places.s3 ?? {};
-  if (ca !== undefined) await writeWhole(folder, CA_FILE, ca, 0o600, false);
-  await writeWhole(folder, file, renderPgbackrestConf(place, stanza, places, folder), 0o600, false);
-  return join(folder, file);
+  const write = async () => {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    const { ca } = places.s3 ?? {};
+    if (ca !== undefined) await writeWhole(folder, CA_FILE, ca, 0o600, false);
+    await writeWhole(folder, file, renderPgbackrestConf(place, stanza, places, folder), 0o600, false);
+    return join(folder, file);
+  };
+  const writing = written.then(write, write);
+  written = writing;
+  return writing;
 }

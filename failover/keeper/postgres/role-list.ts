@@ -6,9 +6,9 @@
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { messageOf } from '../../contract/errors';
-import { FIRST_OID, WITH_BARRED } from '../../contract/role-sql';
+import { FIRST_OID, WITH_BARRED, WITH_POWERFUL } from '../../contract/role-sql';
 import { writeWhole } from '../../disk/durable';
-import { ROLES_FILE } from './config-files';
+import { REPLICATORS_FILE, ROLES_FILE } from './config-files';
 import type { Warning } from './data-folder';
 import { type Session, sqlState } from './session';
 
@@ -33,6 +33,15 @@ FROM (SELECT count(*) AS n, sum(hashnameextended(rolname, oid::int8 * 4 + rolsup
 const ROLES = `${WITH_BARRED}
 SELECT encode(namesend(rolname), 'hex') AS name
 FROM pg_authid WHERE oid >= ${FIRST_OID} AND oid NOT IN (SELECT oid FROM barred) ORDER BY oid LIMIT ${ROLES_MAX + 1}`;
+
+/**
+ * The roles that may log in as clients of replication: with REPLICATION, and without the rights of a superuser or of the
+ * failover's own roles.
+ */
+const REPLICATORS = `${WITH_POWERFUL}
+SELECT encode(namesend(rolname), 'hex') AS name
+FROM pg_authid WHERE rolreplication AND oid >= ${FIRST_OID} AND oid NOT IN (SELECT oid FROM powerful)
+ORDER BY oid LIMIT ${ROLES_MAX + 1}`;
 
 const ERRORS = 'SELECT error FROM pg_hba_file_rules() WHERE error IS NOT NULL LIMIT 1';
 
@@ -71,6 +80,11 @@ interface RoleListParts {
   warning: Warning;
   /** Makes PostgreSQL read pg_hba.conf again. */
   reload: () => void;
+  /**
+   * Those that may log in as clients of replication, instead of those that may as clients.
+   * @default false
+   */
+  replicators?: boolean;
 }
 
 export class RoleList {
@@ -94,10 +108,14 @@ export class RoleList {
    */
   async begin(databaseUser: string): Promise<void> {
     this.forget();
-    const { conf } = this.parts;
-    this.tokens ??= (await storedIn(conf)) ?? [hbaToken(Buffer.from(databaseUser))];
+    const { conf, replicators } = this.parts;
+    this.tokens ??= (await storedIn(conf, this.file)) ?? (replicators ? [] : [hbaToken(Buffer.from(databaseUser))]);
     await mkdir(conf, { recursive: true, mode: 0o700 });
     await this.put(this.tokens);
+  }
+
+  private get file(): string {
+    return this.parts.replicators ? REPLICATORS_FILE : ROLES_FILE;
   }
 
   /** The next look asks PostgreSQL, however short the last one is ago. */
@@ -135,7 +153,8 @@ export class RoleList {
     const { digest } = await session.askOne<{ digest: string }>('role digest', DIGEST);
     this.failures = 0;
     if (digest === this.digest) return;
-    const rows = await session.ask<{ name: string }>('roles', ROLES);
+    const [name, text] = this.parts.replicators ? ['replicators', REPLICATORS] : ['roles', ROLES];
+    const rows = await session.ask<{ name: string }>(name, text);
     const tokens = rows.slice(0, ROLES_MAX).map(({ name }) => hbaToken(Buffer.from(name, 'hex')));
     if (rows.length > ROLES_MAX) this.parts.warning.text = `only the first ${ROLES_MAX} roles may log in`;
     await this.replace(tokens, session);
@@ -162,7 +181,7 @@ export class RoleList {
   }
 
   private async put(tokens: readonly string[]): Promise<void> {
-    await writeWhole(this.parts.conf, ROLES_FILE, renderRoles(tokens), 0o600, false);
+    await writeWhole(this.parts.conf, this.file, renderRoles(tokens), 0o600, false);
   }
 
   /** The error of a broken session is not logged: the next look asks again. Others are logged when they repeat. */
@@ -176,7 +195,7 @@ export class RoleList {
 }
 
 /** The names in the file of the last life; null: there is none. A line that is not whole is left out. */
-async function storedIn(conf: string): Promise<string[] | null> {
-  const text = await readFile(join(conf, ROLES_FILE), 'utf8').catch(() => null);
+async function storedIn(conf: string, file: string): Promise<string[] | null> {
+  const text = await readFile(join(conf, file), 'utf8').catch(() => null);
   return text === null ? null : text.split('\n').filter(isToken);
 }

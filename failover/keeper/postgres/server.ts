@@ -17,6 +17,7 @@ import { Furnishing } from './furnish';
 import { BEAT_LOCK_MS, Heartbeat, provePostmaster } from './heartbeat';
 import { openLogPipes, type Pipe } from './log-pipes';
 import { readHistory } from './look';
+import { NodeGate } from './node-gate';
 import { Observer } from './observer';
 import { OwnSessions, SOCKET, SOCKETS } from './own-sessions';
 import type { Place } from './place';
@@ -30,7 +31,7 @@ import { NodeRestorer } from './restorer';
 import { RoleList } from './role-list';
 import { ServerLog } from './server-log';
 import { SharedWal } from './shared-wal';
-import { ensureSlots, releaseRows } from './slots';
+import { dropLedSlots, ensureSlots, releaseRows } from './slots';
 import { mustHaveTablespaces } from './tablespaces';
 
 const START_WAIT_MS = 2_000;
@@ -72,6 +73,7 @@ export class Server implements Postgres {
   /** Null: this cluster begins empty. */
   private readonly restored: NodeRestore | null;
   readonly restorer: NodeRestorer;
+  readonly gate: NodeGate;
   private readonly warning: Warning = { text: null };
   private readonly log = new ServerLog(linesTo(process.stderr));
   private readonly sessions: OwnSessions;
@@ -108,7 +110,9 @@ export class Server implements Postgres {
     this.restorer = new NodeRestorer(place, { replaced: () => this.data.replaced() }, this.repositories);
     this.canary = new Canary(sessions);
     const reload = () => this.run?.postmaster.signal('SIGHUP');
-    this.roles = new RoleList({ conf: place.conf, warning: this.warning, reload });
+    const lists = { conf: place.conf, warning: this.warning, reload };
+    this.roles = new RoleList(lists);
+    this.gate = new NodeGate(place, this.files, new RoleList({ ...lists, replicators: true }), this.warning);
     this.furnishing = new Furnishing(sessions, place.clusterKey, this.warning);
     this.beats = new Heartbeat({
       open: (limitMs) => sessions.home(limitMs, BEAT_LOCK_MS),
@@ -150,6 +154,7 @@ export class Server implements Postgres {
     const { run } = this;
     if (run !== null) run.observer.upstream = config.upstream;
     this.sessions.application = config.settings.databaseName;
+    this.gate.settings = config.settings;
     if (!(await this.files.write(config, run?.postmaster.blind === true))) return false;
     this.warnOfCertificate();
     this.run?.postmaster.signal('SIGHUP');
@@ -173,6 +178,7 @@ export class Server implements Postgres {
     this.archiveS3.begin();
     sessions.begin(config.settings.databaseName);
     await roles.begin(config.settings.databaseUser);
+    await this.gate.begin(config.settings);
     const blind = await files.writeForStart(config, floors, leads && cleanLeader, (words) => {
       warning.text = `PostgreSQL refuses postgresSettings, the former ones stay: ${words}`;
     });
@@ -187,7 +193,8 @@ export class Server implements Postgres {
       onExit: (exit) => this.gone(postmaster, exit),
     });
     const { systemId } = view;
-    const observer = new Observer({ place, systemId, postmaster, data, sessions, files, beats, roles, warning });
+    const { gate } = this;
+    const observer = new Observer({ place, systemId, postmaster, data, sessions, files, beats, roles, gate, warning });
     observer.upstream = config.upstream;
     this.run = { postmaster, observer };
   }
@@ -205,6 +212,7 @@ export class Server implements Postgres {
     this.run = null;
     this.data.forget();
     this.sessions.end();
+    this.gate.shut();
     this.archive.close();
     this.archiveS3.close();
     this.canary.drop();
@@ -235,6 +243,7 @@ export class Server implements Postgres {
     await this.data.endCatchUp();
     if (run === null) return;
     this.beats.stop();
+    this.gate.shut();
     for (const archive of [this.archive, this.archiveS3]) archive.close();
     for (const backups of [this.backups, this.backupsS3]) backups.stop();
     await run.postmaster.stop();
@@ -295,6 +304,16 @@ export class Server implements Postgres {
     const { holding, dropped } = await ensureSlots(await this.sessions.common(), this.place.node, peers, renew);
     if (holding.length > 0) this.release(holding);
     return dropped;
+  }
+
+  async dropLedSlots(): Promise<string[]> {
+    return dropLedSlots(await this.sessions.common());
+  }
+
+  async holdsConsumersFor(slots: string): Promise<boolean> {
+    using session = await this.sessions.home();
+    const text = `SELECT current_setting('synchronized_standby_slots') AS held`;
+    return (await session.askOne<{ held: string }>('held consumers', text)).held === slots;
   }
 
   /**

@@ -134,6 +134,19 @@ export async function reserveSlot(session: Session, slot: string): Promise<void>
   await session.query(`SELECT pg_replication_slot_advance(${literal(slot)}, pg_current_wal_flush_lsn())`);
 }
 
+/**
+ * Drops the logical slots with `failover` that this standby has from when it led: it would never copy the leader's slots
+ * of these names (PostgreSQL's slotsync.c, `synchronize_one_slot`). Other logical slots stay. Resolves with their names.
+ */
+export async function dropLedSlots(session: Session): Promise<string[]> {
+  const rows = await session.query<{ name: string }>(
+    `SELECT slot_name AS name FROM pg_replication_slots
+      WHERE pg_is_in_recovery() AND slot_type = 'logical' AND failover AND NOT synced AND NOT temporary`,
+  );
+  for (const { name } of rows) await dropSlot(session, name);
+  return rows.map(({ name }) => name);
+}
+
 /** Replaces the slot `to` by one that keeps what `from` keeps, and drops `from`. */
 export async function handOver(session: Session, from: string, to: string): Promise<void> {
   await make(session, to, `SELECT pg_copy_physical_replication_slot(${literal(from)}, ${literal(to)})`);

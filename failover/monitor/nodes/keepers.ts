@@ -141,7 +141,8 @@ export class KeeperServer implements Keepers {
 
   private pingOf({ view, answered }: Period, n: number): MonitorFrame {
     const { archivist, archived } = this;
-    if (archivist === null) return { type: 'ping', n };
+    const confirmed = this.confirmed === undefined ? {} : { confirmed: this.confirmed };
+    if (archivist === null) return { type: 'ping', n, ...confirmed };
     const mayArchive = archivist.node === view.name && answered !== null;
     const archive = mayArchive ? { archive: { term: archivist.term, heard: answered } } : {};
     const job = (name: RepositoryName) => {
@@ -150,7 +151,6 @@ export class KeeperServer implements Keepers {
     };
     const { archivedS3 } = this;
     const s3 = archivedS3 === undefined ? {} : { s3: { ...job('s3'), ...archivedS3 } };
-    const confirmed = this.confirmed === undefined ? {} : { confirmed: this.confirmed };
     return { type: 'ping', n, ...archive, ...job('local'), ...archived, ...s3, ...confirmed };
   }
 

@@ -1,0 +1,125 @@
+/**
+ * Clients of replication on real nodes: pg_basebackup, pg_receivewal and psql come in through the leader's gate, from a
+ * container that has HAProxy's address. None of them counts as a standby, uses a standby's slot or delays a hand-over.
+ */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { PORTS } from '../../failover/contract/layout';
+import { slotName } from '../../failover/contract/naming';
+import { run } from '../../scripts/lib/exec';
+import { waitFor } from '../rig/wait';
+import { docker, dockerQuietly, NodePair } from './node-containers';
+
+const pair = new NodePair({ prefix: 'gte', subnet: '10.211.95', port: 17_495 });
+const { a: A, b: B, monitor, streams } = pair;
+const CLIENT = 'gte-client';
+const CLIENT_ADDRESS = '10.211.95.30';
+const NAME = 'replication client';
+/** A limit, not an expectation: the machine may be very busy, ms. */
+const SOON_MS = 20_000;
+/** A shutdown that waits for a receiver takes more than a second. */
+const STOPPED_LIMIT_MS = 900;
+const both = { leader: A, k: 1, members: [B] };
+
+const psql = (text: string, node = A) => docker('exec', node, 'psql', '-XAtq', '-U', 'postgres', '-c', text);
+
+/** Runs a program as a client. Resolves with its exit code and all that it said. */
+async function client(env: Readonly<Record<string, string>>, ...command: string[]) {
+  const given = Object.entries({ PGPASSWORD: 'r', PGCONNECT_TIMEOUT: '5', ...env });
+  const args = ['exec', ...given.flatMap(([name, value]) => ['-e', `${name}=${value}`]), CLIENT, ...command];
+  const { code, stdout, tail } = await run('docker', args, { deadlineMs: 60_000 });
+  return { code, said: `${stdout}${tail.join('\n')}` };
+}
+
+/** A connection string for the gate. */
+const gate = (more: string, user = 'tools') => `host=${pair.address[A]} port=${PORTS.gate} user=${user} ${more}`;
+const asks = (conninfo: string, ...texts: string[]) =>
+  client({}, 'psql', '-XAt', '-d', conninfo, ...texts.flatMap((text) => ['-c', text]));
+const background = (env: string, command: string) =>
+  docker('exec', '-d', CLIENT, 'sh', '-c', `PGPASSWORD=r ${env} exec ${command} >/tmp/heard 2>&1`);
+const receiver = () => docker('exec', CLIENT, 'pgrep', '-x', 'pg_receivewal');
+
+beforeAll(async () => {
+  monitor.settle({ ...pair.settings, haproxyAddress: CLIENT_ADDRESS, replication: { leaseMs: 2_000 } });
+  await pair.start();
+  await docker(
+    ...['run', '-d', '--init', '--name', CLIENT, '--network', 'gte-inner', '--ip', CLIENT_ADDRESS, '--cap-drop', 'ALL'],
+    ...[pair.image, 'sleep', 'infinity'],
+  );
+  await monitor.done(A, 1, { kind: 'lead', sync: both });
+  await psql(`CREATE TABLE rows (n int); CREATE ROLE plain LOGIN PASSWORD 'r';
+    CREATE ROLE tools LOGIN REPLICATION PASSWORD 'r'; CREATE ROLE boss LOGIN REPLICATION SUPERUSER PASSWORD 'r'`);
+});
+
+afterAll(async () => {
+  if (process.env.KEEP_NODES !== undefined) return;
+  await dockerQuietly('rm', '-f', '-v', CLIENT);
+  await pair.remove();
+});
+
+describe('a client of replication', () => {
+  it('finds a gate on the opened leader alone', async () => {
+    expect((await asks(gate('dbname=app'), 'SELECT 1')).said).toContain('refused');
+    monitor.archivist = { node: A, term: 1 };
+    await waitFor('the role is let in', SOON_MS, async () => (await asks(gate('dbname=app'), 'SELECT 1')).code === 0);
+    expect((await asks(`host=${pair.address[B]} port=${PORTS.gate} user=tools`, 'SELECT 1')).said).toContain('refused');
+  });
+
+  it('is a role with REPLICATION that is no superuser, and gets in nowhere else', async () => {
+    for (const role of ['plain', 'boss', 'failover_replication', 'failover_keeper', 'postgres'])
+      expect((await asks(gate('dbname=app', role), 'SELECT 1')).said).toContain('pg_hba.conf');
+    expect((await asks(gate('replication=true', 'plain'), 'IDENTIFY_SYSTEM')).said).toContain('pg_hba.conf');
+    const past = `host=${pair.address[A]} user=tools`;
+    expect((await asks(`${past} dbname=app`, 'SELECT 1')).said).toContain('pg_hba.conf');
+    expect((await asks(`${past} replication=true`, 'IDENTIFY_SYSTEM')).said).toContain('pg_hba.conf');
+    expect((await asks(gate('replication=true'), 'IDENTIFY_SYSTEM')).code).toBe(0);
+  });
+
+  it('makes a base backup that is whole', async () => {
+    const made = await client({}, 'pg_basebackup', '-d', gate(''), '-D', '/tmp/copy', '-X', 'stream', '-c', 'fast');
+    expect(made).toMatchObject({ code: 0 });
+    expect(await docker('exec', CLIENT, 'pg_verifybackup', '/tmp/copy')).toContain('successfully verified');
+  });
+
+  it('keeps its name, and uses no slot of the failover', async () => {
+    const renamed = await asks(gate('replication=database dbname=app'), `SET application_name = '${B}'`, 'SELECT 1');
+    expect(renamed.said).toContain('keeps its application_name');
+    const named = gate(`replication=true application_name=${B} options='-c application_name=${B}'`);
+    expect((await asks(named, 'SHOW application_name')).said.split('\n')[0]).toBe(`${NAME} ${B}`);
+    for (const text of [`DROP_REPLICATION_SLOT ${slotName(B)}`, `READ_REPLICATION_SLOT "${slotName(B)}"`])
+      expect((await asks(gate('replication=true'), text)).said).toContain('belongs to the failover');
+    expect(await psql('SELECT count(*) FROM pg_replication_slots WHERE active')).toBe('1');
+  });
+
+  it('releases no commit, whatever it calls itself, and delays no shutdown', async () => {
+    expect((await client({}, 'pg_receivewal', '-d', gate(''), '--create-slot', '--slot', 'people')).code).toBe(0);
+    await background(`PGAPPNAME=${B}`, `pg_receivewal -d '${gate('')}' -D /tmp --slot people --synchronous --no-loop`);
+    const seen = `SELECT sync_state FROM pg_stat_replication WHERE application_name = '${NAME} ${B}'`;
+    await waitFor('it streams', SOON_MS, async () => (await psql(seen)) === 'async');
+    await docker('pause', B);
+    const commit = psql('INSERT INTO rows VALUES (1)');
+    let acknowledged = false;
+    void commit.then(() => {
+      acknowledged = true;
+    });
+    const flushed = `SELECT flush_lsn >= pg_current_wal_flush_lsn() - 200
+      FROM pg_stat_replication WHERE application_name = '${NAME} ${B}'`;
+    const waits = `SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'`;
+    await waitFor('the commit waits', SOON_MS, async () => (await psql(waits)) !== '0');
+    await waitFor('it has the commit', SOON_MS, async () => (await psql(flushed)) === 't');
+    expect(await psql(waits)).not.toBe('0');
+    expect(acknowledged).toBe(false);
+    await docker('unpause', B);
+    await commit;
+
+    await docker('exec', CLIENT, 'kill', '-STOP', await receiver());
+    await psql("SELECT pg_logical_emit_message(false, 'filler', repeat('x', 8000000))");
+    await monitor.until(B, streams, 'streams', SOON_MS);
+    const fromMs = performance.now();
+    await monitor.done(A, 1, { kind: 'stop' });
+    const tookMs = performance.now() - fromMs;
+    console.log(`stop with a stopped receiver: ${Math.round(tookMs)} ms`);
+    expect(tookMs).toBeLessThan(STOPPED_LIMIT_MS);
+    await docker('exec', CLIENT, 'kill', '-CONT', await receiver());
+    await waitFor('the receiver has ended', SOON_MS, async () => (await receiver().catch(() => '')) === '');
+  });
+});
