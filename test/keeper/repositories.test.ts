@@ -46,6 +46,10 @@ it('writes secret and authorities for its own user alone, and knows S3 only once
     expect(statSync(path).mode & 0o777).toBe(0o600);
     expect(readFileSync(join(folder, 's3-ca.pem'), 'utf8')).toBe('PEM');
     expect(repositories.only('local')).toEqual({ local: true });
+    // What a restore in place reads.
+    expect(repositories.first()).toEqual({ local: true });
+    repositories.local = false;
+    expect(repositories.first()).toEqual({ local: false, s3: S3 });
   } finally {
     rmSync(folder, { recursive: true });
   }
