@@ -1,7 +1,7 @@
 /** `backup status|list|now|verify`: what they ask the monitor, and what they print. */
-import type { BackupSummary, BackupsAnswer } from '../failover/contract/api';
-import { placeWords } from '../failover/contract/backup-place';
-import type { Gap, JobKind } from '../failover/contract/backups';
+import type { BackupPart, BackupSummary, BackupsPart } from '../failover/contract/api';
+import { placeName, placeWords } from '../failover/contract/backup-place';
+import { type Gap, type JobKind, RepositoryName } from '../failover/contract/backups';
 import { localTime } from '../failover/contract/log-line';
 import type { Client } from './client';
 import { type Common, clientOf } from './commands';
@@ -19,30 +19,51 @@ const AWAY_MS = 60_000;
 export interface BackupOptions extends Common {
   json?: boolean;
 }
-export interface NowOptions extends BackupOptions {
+/** Options of the commands that begin a job. */
+export interface JobOptions extends BackupOptions {
+  repository?: string;
+}
+export interface NowOptions extends JobOptions {
   full?: boolean;
   diff?: boolean;
 }
 
-type Job = NonNullable<BackupSummary['lastJob']>;
+type Job = NonNullable<BackupPart['lastJob']>;
 
 export async function backupStatus(io: Io, options: BackupOptions): Promise<ExitCode> {
-  const { backups: _, leftOut: __, ...summary } = await clientOf(io.target(options.stack)).backups();
+  const { second: other, ...first } = await clientOf(io.target(options.stack)).backups();
+  const summary: BackupSummary = { ...inShort(first), ...(other && { second: inShort(other) }) };
   if (options.json) io.out(JSON.stringify(summary, null, 2));
   else for (const line of summaryLines(summary, io)) io.out(line);
-  return summary.old === null && summary.problem === null ? EXIT.ok : EXIT.failed;
+  const isWell = [summary, ...(summary.second ? [summary.second] : [])].every(
+    (one) => one.old === null && one.problem === null,
+  );
+  return isWell ? EXIT.ok : EXIT.failed;
+}
+
+function inShort({ backups: _, leftOut: __, ...part }: BackupsPart): BackupPart {
+  return part;
 }
 
 export async function backupList(io: Io, options: BackupOptions): Promise<ExitCode> {
   const answer = await clientOf(io.target(options.stack)).backups();
   if (options.json) io.out(JSON.stringify(answer, null, 2));
   else {
-    for (const line of table(answer)) io.out(line);
-    if (answer.leftOut > 0) io.out(`${answer.leftOut} older ones are left out.`);
-    io.out(windowLine(answer));
-    for (const line of gapLines(answer.archive.gaps, answer.archive.gap, io)) io.out(line);
+    listPart(answer, io);
+    const { second } = answer;
+    if (second !== undefined) {
+      io.out(`\nIn the second place, ${placeName(second.repository)}:`);
+      listPart(second, io);
+    }
   }
   return EXIT.ok;
+}
+
+function listPart(answer: BackupsPart, io: Io): void {
+  for (const line of table(answer)) io.out(line);
+  if (answer.leftOut > 0) io.out(`${answer.leftOut} older ones are left out.`);
+  io.out(windowLine(answer));
+  for (const line of gapLines(answer.archive.gaps, answer.archive.gap, io)) io.out(line);
 }
 
 export function backupNow(io: Io, options: NowOptions): Promise<ExitCode> {
@@ -50,14 +71,19 @@ export function backupNow(io: Io, options: NowOptions): Promise<ExitCode> {
   return runJob(io, options, options.full ? 'full' : options.diff ? 'diff' : 'incr');
 }
 
-export function backupVerify(io: Io, options: BackupOptions): Promise<ExitCode> {
+export function backupVerify(io: Io, options: JobOptions): Promise<ExitCode> {
   return runJob(io, options, 'verify');
 }
 
 /** Begins a job, shows its progress and ends with it. */
-async function runJob(io: Io, options: BackupOptions, kind: JobKind): Promise<ExitCode> {
+async function runJob(io: Io, options: JobOptions, kind: JobKind): Promise<ExitCode> {
+  const repository = repositoryOf(options);
   const client = clientOf(io.target(options.stack));
-  const { done, message, job: id } = await client.command('backup', { kind }, { dryRun: false });
+  const {
+    done,
+    message,
+    job: id,
+  } = await client.command('backup', { kind, ...(repository && { repository }) }, { dryRun: false });
   if (!done || id === undefined) throw new Failed(EXIT.failed, `refused: ${message}`);
   io.err(`${message}. Ctrl-C ends only this display.`);
   const job = await follow(io, client, id);
@@ -66,6 +92,16 @@ async function runJob(io: Io, options: BackupOptions, kind: JobKind): Promise<Ex
   else if (job.result === 'done') io.out(`${job.message} (${Math.round(job.tookMs / 100) / 10} s)`);
   else io.err(io.paint('red', `${kind} failed: ${job.message}`));
   return job.result === 'done' ? EXIT.ok : EXIT.failed;
+}
+
+function repositoryOf({ repository }: JobOptions): RepositoryName | undefined {
+  if (repository === undefined) return undefined;
+  const parsed = RepositoryName.safeParse(repository);
+  if (parsed.success) return parsed.data;
+  throw new Failed(
+    EXIT.usage,
+    `--repository: ${JSON.stringify(repository)} is refused; must be ${RepositoryName.options.join(' or ')}`,
+  );
 }
 
 /** Waits for the end of a job, also across a change of leader. Null: the person does not wait for it. */
@@ -81,13 +117,15 @@ async function follow(io: Io, client: Client, id: string): Promise<Job | null> {
     });
     if (answer !== null) {
       heardMs = performance.now();
-      const { job, lastJob } = answer;
-      if (lastJob?.id === id && lastJob.result !== 'stopped') return lastJob;
-      if (job?.id === id) seenMs = performance.now();
+      const parts: BackupPart[] = [answer, ...(answer.second ? [answer.second] : [])];
+      const end = parts.find(({ lastJob }) => lastJob?.id === id)?.lastJob;
+      if (end != null && end.result !== 'stopped') return end;
+      const part = parts.find(({ job }) => job?.id === id) ?? answer;
+      if (part.job?.id === id) seenMs = performance.now();
       else if (performance.now() - seenMs > BEGIN_MS) {
         throw new Failed(EXIT.failed, 'The monitor does not know this job any more; backup list shows what was made.');
       }
-      const words = progressOf(answer, id);
+      const words = progressOf(part, id);
       if (words !== shown) io.err(words);
       shown = words;
     }
@@ -96,15 +134,30 @@ async function follow(io: Io, client: Client, id: string): Promise<Job | null> {
   return null;
 }
 
-function progressOf({ job }: BackupSummary, id: string): string {
+function progressOf({ job }: BackupPart, id: string): string {
   if (job?.id !== id || job.since === null) return 'waits to begin';
   return job.progress === null ? `runs (${job.kind})` : `runs (${job.kind}): ${Math.round(job.progress * 100)} %`;
 }
 
 /** The backups in short, as lines for people. */
 export function summaryLines(summary: BackupSummary, io: Pick<Io, 'paint'>): string[] {
+  const { second } = summary;
+  return [
+    ...partLines(summary, io),
+    ...(second === undefined
+      ? []
+      : [
+          '',
+          `The second place, ${placeName(second.repository)}:`,
+          ...partLines(second, io).map((line) => `  ${line}`),
+        ]),
+    placeWords(summary),
+  ];
+}
+
+function partLines(summary: BackupPart, io: Pick<Io, 'paint'>): string[] {
   const { lastFull, last, next, job, lastJob, archive, old, problem } = summary;
-  const made = (one: BackupSummary['last']) =>
+  const made = (one: BackupPart['last']) =>
     one === null ? 'none' : `${one.label} (${one.type}), ${time(one.at)}, ${bytes(one.sizeBytes)}`;
   const waits = archive.waitingBytes === null ? '' : `, ${bytes(archive.waitingBytes)} wait for the archive`;
   const free = summary.freeBytes === null ? '' : `, ${bytes(summary.freeBytes)} free`;
@@ -118,14 +171,14 @@ export function summaryLines(summary: BackupSummary, io: Pick<Io, 'paint'>): str
       ? []
       : [`Last job: ${lastJob.kind} ${lastJob.result}, ${time(lastJob.ended)}: ${lastJob.message}`]),
     `Archive: ${archive.open ? 'the leader archives' : 'the leader does NOT archive now'}${waits}`,
-    `Stored: ${bytes(summary.storedBytes)} for all backups${free}. ${placeWords()}`,
+    `Stored: ${bytes(summary.storedBytes)} for all backups${free}`,
     ...(archive.gap === null ? [] : gapLines([archive.gap], archive.gap, io)),
     ...(old === null ? [] : [io.paint('red', `Too old: ${old}`)]),
     ...(problem === null ? [] : [io.paint('red', `Problem: ${problem}`)]),
   ];
 }
 
-function windowLine({ window }: Pick<BackupSummary, 'window'>): string {
+function windowLine({ window }: Pick<BackupPart, 'window'>): string {
   if (window === null) return 'A restore can reach: nothing yet, there is no backup that can be restored.';
   return `A restore can reach: from ${time(window.from)} to ${time(window.to)}`;
 }
@@ -138,7 +191,7 @@ function gapLines(gaps: readonly Gap[], open: Gap | null, io: Pick<Io, 'paint'>)
   });
 }
 
-type Row = BackupsAnswer['backups'][number];
+type Row = BackupsPart['backups'][number];
 
 const COLUMNS: readonly (readonly [string, (one: Row) => string])[] = [
   ['label', ({ label }) => label],
@@ -155,7 +208,7 @@ const COLUMNS: readonly (readonly [string, (one: Row) => string])[] = [
   ],
 ];
 
-function table({ backups }: BackupsAnswer): string[] {
+function table({ backups }: BackupsPart): string[] {
   const rows = [COLUMNS.map(([name]) => name), ...backups.map((one) => COLUMNS.map(([, cell]) => cell(one)))];
   const widths = COLUMNS.map((_, at) => Math.max(...rows.map((row) => row[at]?.length ?? 0)));
   return rows.map((row) =>

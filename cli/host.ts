@@ -36,7 +36,7 @@ export function hostCommands(program: Command, io: Io, ended: Ended): void {
       const own = node?.startsWith('-') === true;
       ended(await psql(io, own ? undefined : node, own && node !== undefined ? [node, ...args] : args, options));
     });
-  backupCommands(program, io, ended);
+  backupCommands(program, io, ended, async (options) => (await import('./backup-check.js')).backupCheck(io, options));
   restoreCommand(program, io, ended);
   roleCommands(program, io, ended);
   program

@@ -1,5 +1,6 @@
 /** Formats status and events as text and columns. Pure. */
-import type { ClusterStatus, LogEvent, NodeStatus } from '../failover/contract/api';
+import type { BackupPart, ClusterStatus, LogEvent, NodeStatus } from '../failover/contract/api';
+import { isOnlyHere, placeName, placeWords } from '../failover/contract/backup-place';
 import { formatLine, localTime } from '../failover/contract/log-line';
 import { restoreWords } from '../failover/contract/restore-words';
 import { tlsWords } from '../failover/contract/tls-words';
@@ -88,12 +89,20 @@ function clientLines({ clientPlaces: places, tls, at }: ClusterStatus, paint: Pa
 
 function backupLines({ backup }: ClusterStatus, paint: Paint): string[] {
   if (backup === undefined) return [];
+  const { second } = backup;
+  const lines = [partLine('Backups', backup, paint)];
+  if (second !== undefined) lines.push(partLine(`Backups in ${placeName(second.repository)}`, second, paint));
+  if (isOnlyHere(backup)) lines.push(placeWords(backup));
+  return lines;
+}
+
+function partLine(title: string, backup: BackupPart, paint: Paint): string {
   const { window, next, old, problem, lastJob } = backup;
   const reach = window === null ? 'none yet' : `${shortTime(window.from)} to ${shortTime(window.to)} can be restored`;
   const failed = lastJob?.result === 'failed' ? `the last job failed: ${lastJob.message}` : null;
   const trouble = problem ?? failed ?? old;
   const plan = next === null ? '' : `, next ${next.kind} ${shortTime(next.at)}`;
-  return [`Backups: ${reach}${plan}${trouble === null ? '' : `; ${paint('red', trouble)}`}`];
+  return `${title}: ${reach}${plan}${trouble === null ? '' : `; ${paint('red', trouble)}`}`;
 }
 
 function lastFailoverLines({ lastFailover }: ClusterStatus): string[] {

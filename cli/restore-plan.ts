@@ -92,8 +92,11 @@ export interface NewStack {
   subnet: string;
 }
 
-/** What of the old stack's config the new one does not take over. */
-const LEFT_OUT = ['clientNetworks', 'notifyWebhook', 'restoreFrom', 'tlsNames'];
+/**
+ * What of the old stack's config the new one does not take over. Its backups must never go where those of the old one
+ * are: both have the same system identifier.
+ */
+const LEFT_OUT = ['backupFolder', 'backupS3', 'clientNetworks', 'notifyWebhook', 'restoreFrom', 'tlsNames'];
 
 /**
  * The new stack's file: the old one's config, with names, ports and subnet of its own, on loopback, and without the parts
@@ -118,7 +121,10 @@ export function newStackFile(
   return { ...old, config: { ...Object.fromEntries(kept), ...Object.fromEntries(changed) } };
 }
 
-/** Name of the volume with a stack's repository. */
-export function backupVolumeOf(prefix: string): string {
-  return `${prefix}${NAMES.backupVolume}`;
+/** Where a stack has its backups on this machine: a Docker volume or a folder, as `restoreFrom` names it. */
+export type BackupsHere = { readonly volume: string } | { readonly folder: string };
+
+/** `folder`: the stack's `backupFolder`. */
+export function backupsHere(prefix: string, folder: string): BackupsHere {
+  return folder === '' ? { volume: `${prefix}${NAMES.backupVolume}` } : { folder };
 }

@@ -18,7 +18,8 @@ import { EXIT, type ExitCode, Failed } from './exit';
 import type { Io } from './io';
 import { bytes } from './render';
 import {
-  backupVolumeOf,
+  type BackupsHere,
+  backupsHere,
   freeName,
   freePorts,
   freeSubnet,
@@ -54,8 +55,8 @@ export async function restore(io: Io, options: RestoreOptions): Promise<ExitCode
   if (options.new !== undefined) checkStackName(options.new);
   const old = io.target(options.stack);
   const passphrase = await passphraseOf(io, options, old);
-  const volume = backupVolumeOf(old.info.value('namePrefix', ''));
-  const look = await lookAt(old, volume, passphrase, target);
+  const here = backupsHere(old.info.value('namePrefix', ''), old.info.value('backupFolder', ''));
+  const look = await lookAt(old, here, passphrase, target);
   const nodes = 1 + Number(old.info.value('replicas', '1'));
   const refusal = whyNotRestorable(target, look) ?? whyNoRoom(look, nodes);
   if (refusal !== null) throw new Failed(EXIT.failed, refusal);
@@ -64,7 +65,7 @@ export async function restore(io: Io, options: RestoreOptions): Promise<ExitCode
   if (options.dryRun) return EXIT.ok;
   if (!options.yes) await ask(io);
   const { stanza, timeline } = look;
-  await configure(old, stack, { volume, stanza, timeline, to: printTarget(target) }, passphrase);
+  await configure(old, stack, { ...here, stanza, timeline, to: printTarget(target) }, passphrase);
   await bringUp(io, stack, options.json === true);
   const restored = await reached(stack);
   if (options.json) io.out(JSON.stringify(answerOf(stack, target, restored), null, 2));
@@ -83,24 +84,28 @@ async function passphraseOf(io: Io, options: RestoreOptions, old: Target): Promi
 /** Reads the repository in a container of its own, which needs nothing of the old stack that runs. */
 async function lookAt(
   { stack, info }: Target,
-  volume: string,
+  here: BackupsHere,
   passphrase: string,
   target: RestoreTarget,
 ): Promise<RepositoryLook> {
-  if (!(await allVolumes()).has(volume))
-    throw new Failed(EXIT.failed, `There is no Docker volume ${volume}, where the backups of stack ${stack} would be.`);
+  const source = 'volume' in here ? here.volume : here.folder;
+  if ('volume' in here && !(await allVolumes()).has(source))
+    throw new Failed(EXIT.failed, `There is no Docker volume ${source}, where the backups of stack ${stack} would be.`);
   const image = await nodeImage(stack, info.value('namePrefix', ''));
   const args = [
     ...['run', '--rm', '--interactive', '--init', '--network', 'none', '--read-only', '--cap-drop', 'ALL'],
     ...['--security-opt', 'no-new-privileges', '--label', `${STACK_LABEL}=${info.project}/${stack}`],
     ...['--name', `postgres-failover-look-${randomUUID().slice(0, 8)}`, '--tmpfs', '/tmp:rw,size=64m,mode=1777'],
-    ...['--mount', `type=volume,source=${volume},target=${INSIDE.restoreVolume},readonly`],
+    ...[
+      '--mount',
+      `type=${'volume' in here ? 'volume' : 'bind'},source=${source},target=${INSIDE.restoreVolume},readonly`,
+    ],
     ...[image, 'node', '/app/keeper.mjs', 'look-at-repository'],
   ];
   const input = JSON.stringify({ passphrase, target });
   const { code, stdout, tail } = await run('docker', args, { deadlineMs: LOOK_MS, input });
   const why = tail.join(' ').replace(/^.*cannot go on: /, '');
-  if (code !== 0) throw new Failed(EXIT.failed, `The repository in ${volume} cannot be read: ${why}`);
+  if (code !== 0) throw new Failed(EXIT.failed, `The repository in ${source} cannot be read: ${why}`);
   return RepositoryLook.parse(JSON.parse(stdout));
 }
 

@@ -2,6 +2,7 @@
  * The whole cluster: networks, secrets, images, HAProxy, monitor, the chain of nodes, backends, and the wait until the
  * cluster serves.
  */
+import { readFileSync } from 'node:fs';
 import * as command from '@pulumi/command';
 import * as docker from '@pulumi/docker';
 import * as pulumi from '@pulumi/pulumi';
@@ -259,6 +260,7 @@ export class PostgresCluster extends pulumi.ComponentResource {
           .apply(([key, authority, databasePassword, databaseVerifier]) =>
             monitorConfig(topology, {
               ...{ clusterKey: key, authoritySecret: authority, databasePassword, databaseVerifier },
+              s3Ca: textOf(topology.settings.backupS3?.caFile),
             }),
           ),
         certificateFolders: own === undefined ? [] : [own.certificate, own.key],
@@ -300,7 +302,7 @@ export class PostgresCluster extends pulumi.ComponentResource {
           {
             ...node,
             ...{ image, stackLabel: topology.stackLabel, database: this.database() },
-            ...{ sharedMemoryBytes, memoryBytes: nodeMemoryBytes, backupVolume },
+            ...{ sharedMemoryBytes, memoryBytes: nodeMemoryBytes, backupVolume, backupFolder: topology.backupFolder },
             ...(nodes.length === 0 && { restoreFrom }),
             network: network.name,
             monitorAddress: topology.monitor.address,
@@ -436,6 +438,11 @@ export class PostgresCluster extends pulumi.ComponentResource {
       { parent: this, dependsOn },
     );
   }
+}
+
+/** Text of a file of the user's; preflight has looked at it. */
+function textOf(path: string | undefined): string | undefined {
+  return path === undefined ? undefined : readFileSync(path, 'utf8');
 }
 
 function runningProgram(): StackIdentity {

@@ -25,6 +25,8 @@ export interface PostgresNodeArgs extends ContainerArgs {
   readonly volume: string;
   /** Volume of the backups. Always mounted, so that turning backups on replaces no container. */
   readonly backupVolume: docker.Volume;
+  /** Folder of the host in its place; undefined: none. */
+  readonly backupFolder: string | undefined;
   /** What it restores where there is no data; only the first node has it. */
   readonly restoreFrom?: RestoreFrom;
   /** The database and its owner, recorded in the volume's labels. */
@@ -73,7 +75,7 @@ export class PostgresNode extends pulumi.ComponentResource {
       networksAdvanced: [{ name: args.network, ipv4Address: args.address }],
       mounts: [
         volumeMount(this.volume, PATHS.nodeVolume),
-        volumeMount(args.backupVolume, PATHS.backupVolume),
+        backupMount(args),
         ...(args.restoreFrom === undefined
           ? []
           : [{ ...args.restoreFrom.mount, target: PATHS.restoreVolume, readOnly: true }]),
@@ -95,6 +97,12 @@ export class PostgresNode extends pulumi.ComponentResource {
     );
     this.registerOutputs({ container: this.container.name, volume: this.volume.name });
   }
+}
+
+/** Where the node has its backups, unless they are in S3 alone. */
+export function backupMount({ backupVolume, backupFolder }: Pick<PostgresNodeArgs, 'backupVolume' | 'backupFolder'>) {
+  if (backupFolder === undefined) return volumeMount(backupVolume, PATHS.backupVolume);
+  return { type: 'bind', source: backupFolder, target: PATHS.backupVolume };
 }
 
 function keeperConfig(args: PostgresNodeArgs): pulumi.Output<string> {

@@ -42,7 +42,8 @@ export function checkConfig(raw: Readonly<Record<string, string>>): CheckedConfi
     else problems.push(...result.error.issues.map((issue) => problemOf(name, value, issue)));
   }
   problems.push(...sharedPorts(settings), ...networksOnLoopback(settings), ...tooManyReports(settings));
-  problems.push(...halfPair(settings), ...poolProblems(settings), ...consumersAhead(settings));
+  problems.push(...halfPair(settings), ...poolProblems(settings), ...placeProblems(settings));
+  problems.push(...consumersAhead(settings));
   if (problems.length > 0) return { settings: undefined, problems };
   return { settings: Object.freeze(settings) as Settings, problems: [] };
 }
@@ -70,9 +71,17 @@ export type ConfigValues = {
 export function readSettings(): Settings {
   const namespace = `${pulumi.getProject()}:`;
   const own = Object.entries(pulumi.runtime.allConfig()).filter(([key]) => key.startsWith(namespace));
+  const s3 = `${namespace}backupS3`;
+  // It is not in the types of the SDK.
+  const { isConfigSecret } = pulumi.runtime as { isConfigSecret?: (key: string) => boolean };
+  if (own.some(([key]) => key === s3) && isConfigSecret?.(s3) === false) throw new pulumi.RunError(PLAIN_S3);
   const raw = own.map(([key, value]) => [key.slice(namespace.length), value]);
   return checked(`The config of stack ${pulumi.getStack()}`, Object.fromEntries(raw));
 }
+
+const PLAIN_S3 =
+  'backupS3: its secret is readable in the stack’s config; nothing was created or changed. ' +
+  'Set it with: pulumi config set --secret --path backupS3.secret …';
 
 function checked(subject: string, raw: Readonly<Record<string, string>>): Settings {
   const { settings, problems } = checkConfig(raw);
@@ -156,6 +165,16 @@ function halfPair({ tlsCertificate, tlsKey }: Partial<Settings>): string[] {
   if (tlsCertificate === undefined || tlsKey === undefined || (tlsCertificate === '') === (tlsKey === '')) return [];
   const [given, missing] = tlsKey === '' ? ['tlsCertificate', 'tlsKey'] : ['tlsKey', 'tlsCertificate'];
   return [`${missing}: "" is refused; must name a file too, because ${given} does`];
+}
+
+/** Places of backups that nothing would use. Refused values are missing in the settings. */
+function placeProblems({ backup, backupS3, backupFolder }: Partial<Settings>): string[] {
+  const problems: string[] = [];
+  if (backup === false && backupS3 !== undefined)
+    problems.push('backupS3: (hidden) is refused; there are no backups without backup: true');
+  if (backupS3?.only === true && backupFolder !== undefined && backupFolder !== '')
+    problems.push(`backupFolder: ${JSON.stringify(backupFolder)} is refused; with backupS3.only nothing is kept there`);
+  return problems;
 }
 
 /** Two services cannot share a host port. Refused values are missing in the settings. */

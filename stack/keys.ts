@@ -7,6 +7,7 @@ import { isIP, isIPv4 } from 'node:net';
 import { isAbsolute } from 'node:path';
 import { z } from 'zod';
 import { IDENTIFIER_BYTES_MAX, REPLICAS_MAX } from '../failover/contract/limits';
+import { BACKUP_S3_ALLOWED, BackupS3Key } from './backup-s3';
 import { BYTES, DURATIONS_MS, inPrivateSubnet, LONG_DURATIONS_MS, parseQuantity, parseSubnet } from './config-values';
 import { API_SLOTS } from './haproxy-config';
 import { POOL_ROLES_ALLOWED, PoolRoles } from './pool-roles';
@@ -326,6 +327,24 @@ export const KEYS = {
     ['monitor replaced'],
     'With fewer, the next backup removes what is too old.',
   ]),
+  backupFolder: text('', 'empty, or the absolute path of a folder on this machine', isFileOrNone, [
+    'Folder of this machine for the backups, in place of the volume postgres-backup; it belongs to the user id 10000.',
+    ['nodes replaced'],
+    'It must be there, and belong to the user id 10000. What the volume holds is not moved.',
+  ]),
+  backupS3: {
+    type: 'object',
+    default: {},
+    allowed: BACKUP_S3_ALLOWED,
+    schema: BackupS3Key,
+    unit: '',
+    hidden: true,
+    ...described([
+      'S3-compatible storage as a second place of the backups, with parts of its own: [S3](backups.md#a-second-place-s3). Set its secret with --secret --path.',
+      ['monitor replaced'],
+      'No node restarts. The archive begins there at once, and a full backup follows.',
+    ]),
+  },
   restoreFrom: {
     type: 'object',
     default: {},

@@ -1,6 +1,7 @@
 /** The monitor's file: addresses, secrets, and the settings that monitor and keepers check when they read it. Pure. */
 import { isIP } from 'node:net';
 import type { z } from 'zod';
+import type { S3Settings } from '../failover/contract/backups';
 import { MonitorConfig, Policy } from '../failover/contract/inputs';
 import { NAMES } from './naming';
 import type { Topology } from './topology';
@@ -14,6 +15,8 @@ export interface MonitorSecrets {
   readonly databaseVerifier: string;
   /** From it the certificate authority follows. */
   readonly authoritySecret: string;
+  /** Text of `backupS3.caFile`. */
+  readonly s3Ca?: string | undefined;
 }
 
 /** Longest lease of the node that archives and lets clients of replication in, ms. */
@@ -24,15 +27,15 @@ const LEASE_MAX_MS = 2_000;
  */
 export function monitorConfig(
   topology: Topology,
-  { databaseVerifier, authoritySecret, ...secrets }: MonitorSecrets,
+  { databaseVerifier, authoritySecret, s3Ca, ...secrets }: MonitorSecrets,
 ): MonitorConfig {
   const { settings, stack, nodes, haproxy, monitor, tls } = topology;
   const own = tls.own && { certificate: tls.own.certificate.path, key: tls.own.key.path };
-  const { backup, backupQueueBytes, backupKeep, hangTimeoutMs, replicationPort, ...plain } = settings;
+  const { backup, backupQueueBytes, backupKeep, hangTimeoutMs, replicationPort, backupS3: _, ...plain } = settings;
   const leaseMs = Math.min(hangTimeoutMs, LEASE_MAX_MS);
   const replication = replicationPort === 0 ? {} : { replication: { leaseMs } };
   const backups = backup && {
-    backup: { leaseMs, queueBytes: backupQueueBytes, keep: backupKeep },
+    backup: { leaseMs, queueBytes: backupQueueBytes, keep: backupKeep, ...s3Of(topology, s3Ca) },
   };
   const addresses = { haproxyAddress: haproxy.address, monitorAddress: monitor.address };
   return pick(MonitorConfig, {
@@ -53,8 +56,27 @@ export function monitorConfig(
       ...{ mode: tls.mode, secret: authoritySecret, names: [...tls.names], own },
       ...(tls.https && { https: { backends: topology.backends.length > 0 } }),
     },
-    policy: pick(Policy, { ...settings, syncCount: 1, ...(replicationPort !== 0 && { replication: true }) }),
+    policy: pick(Policy, {
+      ...settings,
+      ...{ syncCount: 1, backupS3: s3Plan(topology) },
+      ...(replicationPort !== 0 && { replication: true }),
+    }),
   });
+}
+
+/** The second place of the backups, as the nodes need it. */
+function s3Of({ settings: { backupS3, namePrefix }, stack }: Topology, ca: string | undefined) {
+  if (backupS3 === undefined) return {};
+  const { endpoint, bucket, region, key, secret, uriStyle, path = `/${namePrefix}${stack}`, only } = backupS3;
+  const s3: S3Settings = { endpoint, bucket, region, path, key, secret, uriStyle, ...(ca !== undefined && { ca }) };
+  return { s3, ...(only && { local: false }) };
+}
+
+/** Its schedule. */
+function s3Plan({ settings: { backupS3, backupFullEveryMs, backupEveryMs } }: Topology): Policy['backupS3'] {
+  if (backupS3 === undefined) return undefined;
+  const { fullEveryMs = backupFullEveryMs, everyMs = backupEveryMs, only } = backupS3;
+  return { fullEveryMs, everyMs, only };
 }
 
 /** An address needs no mention: the monitor answers under every one. */

@@ -4,12 +4,13 @@
  * also uses it.
  */
 
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync, type Stats, statSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { delimiter, join } from 'node:path';
 import * as pulumi from '@pulumi/pulumi';
 import Docker from 'dockerode';
 import { messageOf } from '../failover/contract/errors';
+import { IDS } from '../failover/contract/layout';
 import { boundAddresses, IPV6_LOOPBACK, sameAddress } from './addresses';
 import { poolPorts, problemList } from './config';
 import { overlaps } from './config-values';
@@ -68,7 +69,8 @@ export async function preflight(topology: Topology, projectRoot = process.cwd())
     ...missingClient(),
     ...missingContexts(topology, projectRoot),
     ...settledProblems(topology, state.volumes),
-    ...(isLocal() ? certificateProblems(topology) : []),
+    ...(isLocal() ? [...certificateProblems(topology), ...backupFolderProblems(topology)] : []),
+    ...authorityProblems(topology),
     ...nameProblems(topology, state),
     ...subnetProblems(topology, state),
     ...missingRepository(topology.settings.restoreFrom, state.volumes, topology.nodes[0]?.volume, (path) =>
@@ -147,6 +149,36 @@ function missingContexts(topology: Topology, projectRoot: string): string[] {
   return isStale(projectRoot, IMAGES_FOLDER)
     ? [`${IMAGES_FOLDER}: staged from other sources than those of now; run "npm run setup", which stages the images`]
     : [];
+}
+
+/** The folder of the backups must be there, and belong to the nodes' user: the engine changes no owner. */
+export function backupFolderProblems({ backupFolder: folder }: Topology): string[] {
+  if (folder === undefined) return [];
+  let found: Stats;
+  try {
+    found = statSync(folder);
+  } catch (error) {
+    return [
+      `backupFolder: ${folder} cannot be used (${messageOf(error)}); make it: install -d -o 10000 -g 10000 -m 700`,
+    ];
+  }
+  if (!found.isDirectory()) return [`backupFolder: ${folder} is no folder`];
+  if (found.uid === IDS.postgres && (found.mode & 0o700) === 0o700) return [];
+  return [
+    `backupFolder: ${folder} belongs to the user id ${found.uid}; run: chown 10000:10000 ${folder} && chmod 700 ${folder}`,
+  ];
+}
+
+/** The authorities of S3 must be readable here: their text goes to the nodes. */
+export function authorityProblems({ settings: { backupS3 } }: Topology): string[] {
+  const { caFile } = backupS3 ?? {};
+  if (caFile === undefined) return [];
+  try {
+    if (readFileSync(caFile, 'utf8').includes('-----BEGIN CERTIFICATE-----')) return [];
+    return [`backupS3.caFile: ${caFile} has no certificate in PEM form`];
+  } catch (error) {
+    return [`backupS3.caFile: ${caFile} cannot be read (${messageOf(error)})`];
+  }
 }
 
 /** Reports a missing Docker client. It applies HAProxy's config and waits for the cluster (`docker exec`). */

@@ -67,6 +67,8 @@ export interface Topology {
   readonly pooler: { readonly name: string; readonly address: string; readonly roles: readonly PoolRole[] } | undefined;
   /** Volume with the backups, the same one in every node, also while there are none. */
   readonly backupVolume: string;
+  /** Folder of the host in its place; undefined: none. */
+  readonly backupFolder: string | undefined;
   /** The primary first, then the replicas in order. */
   readonly nodes: readonly NodeTopology[];
   /** Host ports by config key; those of backend, Prometheus and pgAdmin only when they run. */
@@ -127,6 +129,7 @@ export function buildTopology(settings: Settings, { project, stack, projectRoot 
       ? { name: named(NAMES.pooler), address: address(HOST.pooler), roles: poolRolesOf(settings) }
       : undefined,
     backupVolume: named(NAMES.backupVolume),
+    backupFolder: settings.backupFolder === '' ? undefined : settings.backupFolder,
     nodes: [node(NAMES.primary, 0), ...replicas],
     ports: portsOf(settings),
   });

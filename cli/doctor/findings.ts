@@ -3,7 +3,7 @@
  * wrong, in plain words, and what to do. The parts stand in the order of the chain from the client's port to the nodes.
  * Doctor reports causes only and leaves out their consequences, so a person acts on the first finding. Pure.
  */
-import type { NodeStatus } from '../../failover/contract/api';
+import type { BackupPart, NodeStatus } from '../../failover/contract/api';
 import { type FailureCode, LogCode } from '../../failover/contract/codes';
 import { ARCHIVE_SLOT, isNodeSlot } from '../../failover/contract/naming';
 import { DEFAULT_STACK } from '../../scripts/lib/stack';
@@ -851,28 +851,36 @@ const CERTIFICATE = first(
   ],
 );
 
+/** What is wrong with the backups of one place. */
+function trouble(name: string, { repository, archive, problem, old, lastJob }: BackupPart) {
+  const inS3 = repository === 's3' ? 'in S3: ' : '';
+  const isLate = (archive.lagSeconds ?? 0) > ARCHIVE_SECONDS_MAX;
+  const stuck = problem ?? (isLate ? `the newest archived change is ${archive.lagSeconds} s old` : null);
+  const failed = lastJob?.result === 'failed' ? `${lastJob.kind}, ${lastJob.ended}: ${lastJob.message}` : null;
+  const say = (words: string | null) => (words === null ? null : `${inS3}${words}`);
+  const { from = '', to = '' } = archive.gap ?? {};
+  const hasGap = archive.gap !== null;
+  const where = repository === 's3' ? ' in S3' : '';
+  return { name, from, to, hasGap, where, stuck: say(stuck), failed: say(failed), old: say(old) };
+}
+
 /** The backups, when they are on. */
 const BACKUP = every(
   ({ monitor: { cluster } }: Facts) => {
     const backup = cluster?.backup;
     if (cluster === null || backup === undefined || !cluster.serving) return [];
-    const { archive, problem, old, lastJob } = backup;
-    const isLate = (archive.lagSeconds ?? 0) > ARCHIVE_SECONDS_MAX;
-    const stuck = problem ?? (isLate ? `the newest archived change is ${archive.lagSeconds} s old` : null);
-    const hasFailed = lastJob?.result === 'failed';
-    const failed = hasFailed ? `${lastJob.kind}, ${lastJob.ended}: ${lastJob.message}` : null;
-    const { from = '', to = '' } = archive.gap ?? {};
-    return [{ name: cluster.stack, from, to, hasGap: archive.gap !== null, stuck, failed, old }];
+    return [backup, ...(backup.second ? [backup.second] : [])].map((part) => trouble(cluster.stack, part));
   },
   [
     warning('ARCHIVE_STUCK', {
       when: ({ stuck }) => stuck !== null,
       sentence: 'The archive of the backups takes nothing: {stuck}.',
-      next: 'Make room for the volume postgres-backup, or remove the cause that is named. Write-ahead log waits on the leader up to backupQueue.',
+      next: 'Make room where the backups are, or remove the cause that is named. Write-ahead log waits on the leader up to backupQueue.',
     }),
     warning('ARCHIVE_GAP', {
       when: ({ hasGap }) => hasGap,
-      sentence: 'The files {from} to {to} of the write-ahead log are in no backup, and no backup was made since.',
+      sentence:
+        'The files {from} to {to} of the write-ahead log are in no backup{where}, and no backup was made since.',
       next: 'npm run failover -- backup now --full',
     }),
     warning('BACKUP_FAILED', {

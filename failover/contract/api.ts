@@ -4,7 +4,7 @@
  * `v1` a field may be added, but never renamed or given another meaning.
  */
 import { z } from 'zod';
-import { Backup, BackupType, Gap, JobEnd, JobKind, RestoreTarget } from './backups';
+import { Backup, BackupType, Gap, JobEnd, JobKind, RepositoryName, RestoreTarget } from './backups';
 import { Level } from './log-line';
 import { SettingsStatus, SlotView, TlsMode } from './messages';
 import { NodeName } from './naming';
@@ -101,8 +101,10 @@ export type PoolerStatus = z.infer<typeof PoolerStatus>;
 
 const MadeBackup = z.object({ label: z.string(), type: BackupType, at: z.string(), sizeBytes: z.number() });
 
-/** The backups in short. */
-export const BackupSummary = z.object({
+/** The backups of one place in short. */
+export const BackupPart = z.object({
+  /** The place; absent from an older monitor: `local`. */
+  repository: RepositoryName.optional(),
   /** A restore can reach each moment of it. Null: none. */
   window: z.object({ from: z.string(), to: z.string() }).nullable(),
   /** The newest backups that can be restored: the newest full one, and the newest of any type. */
@@ -148,14 +150,22 @@ export const BackupSummary = z.object({
   storedBytes: z.number(),
   freeBytes: z.number().nullable(),
 });
+export type BackupPart = z.infer<typeof BackupPart>;
+
+/** The backups in short: the first place, and the second if there is one. */
+export const BackupSummary = BackupPart.extend({ second: BackupPart.optional() });
 export type BackupSummary = z.infer<typeof BackupSummary>;
 
-/** `GET /api/v1/backups`: oldest first. */
-export const BackupsAnswer = BackupSummary.extend({
+/** All backups of one place, oldest first. */
+export const BackupsPart = BackupPart.extend({
   backups: z.array(Backup.omit({ startMs: true, stopMs: true }).extend({ start: z.string(), stop: z.string() })),
   /** How many older backups are left out. */
   leftOut: z.number().int(),
 });
+export type BackupsPart = z.infer<typeof BackupsPart>;
+
+/** `GET /api/v1/backups`. */
+export const BackupsAnswer = BackupsPart.extend({ second: BackupsPart.optional() });
 export type BackupsAnswer = z.infer<typeof BackupsAnswer>;
 
 /** `GET /api/v1/cluster`. */
@@ -287,7 +297,7 @@ export const Bodies = {
   /** Replaces a standby's data by a fresh copy from the leader. */
   rebuild: z.strictObject({ node: NodeName, dryRun }),
   /** Begins a job for the backups. The answer comes at once; `GET /api/v1/backups` shows how it goes on. */
-  backup: z.strictObject({ kind: JobKind.default('incr'), dryRun }),
+  backup: z.strictObject({ kind: JobKind.default('incr'), repository: RepositoryName.optional(), dryRun }),
   /** Restores the leader's data in place. The answer comes when it has begun; the status shows how it goes on. */
   restore: z.strictObject({ to: RestoreTarget, dryRun }),
   /** Brings the data from before the last restore in place back. */

@@ -21,6 +21,28 @@ export type BackupType = z.infer<typeof BackupType>;
 export const JobKind = z.enum([...BackupType.options, 'verify']);
 export type JobKind = z.infer<typeof JobKind>;
 
+/** Where backups are. `local`: a volume or folder of the machine with the data. `s3`: S3-compatible storage. */
+export const RepositoryName = z.enum(['local', 's3']);
+export type RepositoryName = z.infer<typeof RepositoryName>;
+
+/** S3-compatible storage as a node needs it (pgBackRest manual, `repo-s3-*`). TLS is always used and always checked. */
+export const S3Settings = z.object({
+  /** Host, and port if it is not 443. */
+  endpoint: z.string().max(260),
+  bucket: z.string().max(63),
+  region: z.string().max(64),
+  /** Folder in the bucket, beginning with `/`. */
+  path: z.string().max(512),
+  key: z.string().max(512),
+  /** The secret of the key. */
+  secret: z.string().max(512),
+  /** `host`: the bucket is a part of the host name. `path`: it is the first part of the path. */
+  uriStyle: z.enum(['host', 'path']),
+  /** PEM text of the authorities that may have signed the certificate; absent: those of Debian. */
+  ca: z.string().max(262_144).optional(),
+});
+export type S3Settings = z.infer<typeof S3Settings>;
+
 const WallMs = z.number().int();
 const Segment = z.string().regex(/^[0-9A-F]{24}$/);
 

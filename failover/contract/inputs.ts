@@ -88,6 +88,14 @@ export const Policy = z.strictObject({
   /** Intervals of full backups, and of backups of any type. Absent: none are made. */
   backupFullEveryMs: z.number().int().min(60_000).optional(),
   backupEveryMs: z.number().int().min(60_000).optional(),
+  /** The same for the backups in S3. `only`: there are none on the machine with the data. Absent: there are none in S3. */
+  backupS3: z
+    .strictObject({
+      fullEveryMs: z.number().int().min(60_000),
+      everyMs: z.number().int().min(60_000),
+      only: z.boolean(),
+    })
+    .optional(),
   /** `observe`: the monitor decides and logs a change of leader, but does not make it. Absent: automatic. */
   failoverMode: z.enum(['automatic', 'observe']).optional(),
 });

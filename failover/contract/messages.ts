@@ -12,7 +12,7 @@
  */
 
 import { z } from 'zod';
-import { BackupView, GAPS_MAX, Gap, JobOrder } from './backups';
+import { BackupView, GAPS_MAX, Gap, JobOrder, S3Settings } from './backups';
 import { FailureCode, known, LogCode } from './codes';
 import { NODES_MAX, PEM_MAX, STATUS_ROWS_MAX } from './limits';
 import { Lsn } from './lsn-schema';
@@ -183,6 +183,10 @@ export const BackupSettings = z.object({
   queueBytes: z.number().int().min(0),
   /** How many full backups are kept, with all that builds on them. Absent: all. */
   keep: z.number().int().min(1).optional(),
+  /** False: none are kept on the machine with the data. Absent: they are. */
+  local: z.boolean().optional(),
+  /** The second place of the backups. Absent: there is none. */
+  s3: S3Settings.optional(),
 });
 export type BackupSettings = z.infer<typeof BackupSettings>;
 
@@ -310,6 +314,9 @@ export const ArchiveView = z.object({
   problem: z.string().max(1_000).optional(),
 });
 export type ArchiveView = z.infer<typeof ArchiveView>;
+
+/** Short name of one place in S3; see `s3Place` in keeper/repositories.ts. */
+const S3Place = z.string().max(64);
 
 /** Why a keeper cannot carry out its order now. */
 export const Failure = z
@@ -440,6 +447,11 @@ export const Status = z.object({
   archive: ArchiveView.optional(),
   /** Absent while this node may make no backups. */
   backup: BackupView.optional(),
+  /**
+   * The same for the backups in S3, absent while this node has nothing to do with them. `place` names the bucket and the
+   * folder in it, so that positions of a former place are never taken for those of the present one.
+   */
+  s3: z.object({ place: S3Place, archive: ArchiveView.optional(), backup: BackupView.optional() }).optional(),
   /** Free in the node's volume, bytes. Absent: not known, or the keeper cannot restore in place. */
   freeBytes: z.number().min(0).optional(),
   /** Absent: no restore in place has ended here. */
@@ -499,6 +511,16 @@ export const MonitorFrame = z.discriminatedUnion('type', [
     archivedGaps: z.array(Gap).max(GAPS_MAX).optional(),
     /** Beside `archive`: the job for the backups. */
     backup: JobOrder.optional(),
+    /** The same for the backups in S3. */
+    s3: z
+      .object({
+        place: S3Place,
+        archivedTo: Lsn.optional(),
+        archivedTimeline: z.number().int().optional(),
+        archivedGaps: z.array(Gap).max(GAPS_MAX).optional(),
+        backup: JobOrder.optional(),
+      })
+      .optional(),
     /** A person confirmed this restore: the data from before it are to be removed. */
     confirmed: z.string().max(64).optional(),
   }),

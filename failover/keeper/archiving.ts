@@ -112,6 +112,13 @@ export class Archiving {
     this.answers.clear();
   }
 
+  /** The repository is another one from now on, so nothing is known of it. */
+  forget(): void {
+    this.end();
+    this.archived = null;
+    this.mend(() => []);
+  }
+
   private renew({ term, heard }: NonNullable<Ping['archive']>, { leaseMs, queueBytes }: BackupSettings): void {
     const leadership = this.host.leadership();
     const timeline = this.host.view.sql?.timeline ?? null;
@@ -140,8 +147,13 @@ export class Archiving {
   forgetGaps(walStart: string): void {
     const { tour } = this;
     if (tour?.ready !== true) return;
+    this.mend((gaps) => gapsFrom(gaps, walStart));
+  }
+
+  /** Changes the list of gaps, in the background. */
+  private mend(make: Parameters<Archive['changeGaps']>[0]): void {
     inBackground(
-      () => this.archive.changeGaps((gaps) => gapsFrom(gaps, walStart)),
+      () => this.archive.changeGaps(make),
       (error) => this.say(`the gaps of the archive: ${messageOf(error)}`),
     );
   }
@@ -161,13 +173,7 @@ export class Archiving {
   /** Hands over all that this leader has left, once its PostgreSQL has stopped cleanly for a restore in place. */
   async finish(signal: AbortSignal): Promise<void> {
     this.end();
-    const shut = () => this.archive.shut();
-    signal.addEventListener('abort', shut);
-    try {
-      await this.archive.finish(this.archived);
-    } finally {
-      signal.removeEventListener('abort', shut);
-    }
+    await this.archive.finish(this.archived, signal);
   }
 
   /** Hands over what is finished, in the background. */

@@ -22,8 +22,7 @@ import {
   PINGS_A_STATUS,
   type Status,
 } from '../contract/messages';
-import { Archiving } from './archiving';
-import { BackupJobs } from './backup-job';
+import { BackupSide, finishPlaces } from './backup-side';
 import { ClientReplication } from './client-replication';
 import { DurableState } from './durable-state';
 import type { AcceptedOrder, KeeperState } from './keeper-state';
@@ -141,8 +140,9 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
   private readonly store: DurableState;
   private readonly pursuit: Pursuit;
   private readonly reports: Reports;
-  private readonly archiving: Archiving | null;
-  private readonly jobs: BackupJobs | null;
+  /** Archive and backups of each place. */
+  private readonly local: BackupSide | null;
+  private readonly second: BackupSide | null;
   private readonly replication: ClientReplication | null;
   /** Number of changes of the settings. */
   private version = 0;
@@ -167,9 +167,9 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
     this.reports = new Reports(this, clock, this.link);
     this.pursuit = new Pursuit({ node, postgres, clock, host: this });
     this.lives = this.pursuit.lives;
-    this.archiving = postgres.archive === undefined ? null : new Archiving(postgres.archive, clock, this);
-    const { archive, backups } = postgres;
-    this.jobs = backups && archive ? new BackupJobs(backups, clock, this, archive.bootMs) : null;
+    const { archive, backups, archiveS3, backupsS3 } = postgres;
+    this.local = archive === undefined ? null : new BackupSide('local', this, archive, backups, clock);
+    this.second = archiveS3 === undefined ? null : new BackupSide('s3', this, archiveS3, backupsS3, clock);
     this.replication = postgres.gate === undefined ? null : new ClientReplication(postgres.gate, this);
     postgres.onCrash = (reason) => this.crashed(reason);
   }
@@ -211,7 +211,8 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
 
   /** The handshake succeeded. */
   connected(): void {
-    this.archiving?.connected();
+    this.local?.connected();
+    this.second?.connected();
     this.replication?.connected();
     this.reports.connected();
     this.link.send({ type: 'recall', newest: this.store.copy });
@@ -224,9 +225,9 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
     if (frame.type === 'ping') {
       const pong: KeeperFrame = { type: 'pong', n: frame.n };
       this.postgres.pinged();
-      this.archiving?.pinged(frame);
+      this.local?.pinged(frame);
+      this.second?.pinged(frame);
       this.replication?.pinged(frame);
-      this.jobs?.pinged(frame);
       this.confirmed(frame.confirmed);
       if (frame.n % PINGS_A_STATUS === 0 && !this.repeats(frame.n)) this.reports.report(true, [pong], this.turn.calm);
       else this.link.send(pong);
@@ -251,6 +252,7 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
       // The monitor sends the settings again at every reconnect.
       if (JSON.stringify(settings) !== JSON.stringify(this.settings)) {
         this.settings = settings;
+        this.postgres.usePlaces?.(settings.backup);
         this.version += 1;
         this.wake();
       }
@@ -437,16 +439,17 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
 
   /** What the status says of the archive. */
   get archive(): Status['archive'] {
-    return this.archiving?.view;
-  }
-
-  forgetGaps(walStart: string): void {
-    this.archiving?.forgetGaps(walStart);
+    return this.local?.archive;
   }
 
   /** What the status says of the backups. */
   get backup(): Status['backup'] {
-    return this.jobs?.view;
+    return this.local?.backup;
+  }
+
+  /** The same for the second place. */
+  get s3(): Status['s3'] {
+    return this.second?.s3;
   }
 
   /** What the status says of restores in place. */
@@ -460,8 +463,9 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
   }
 
   async finishArchive(signal: AbortSignal): Promise<void> {
-    if (this.archiving === null) throw new KeeperError('RESTORE_IMPOSSIBLE', 'this node has no backups');
-    await this.archiving.finish(signal);
+    const sides = [this.local, this.second];
+    if (sides.every((side) => side === null)) throw new KeeperError('RESTORE_IMPOSSIBLE', 'this node has no backups');
+    await finishPlaces(sides, signal);
   }
 
   /** A person confirmed this restore: the data from before it are removed, in the background. */

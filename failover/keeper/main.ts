@@ -17,6 +17,7 @@ import { listenAlive } from './alive-port';
 import { systemClock } from './clock';
 import { Keeper } from './keeper';
 import { StateFolder } from './memory';
+import { checkRestore } from './postgres/check-restore';
 import { checkSettings } from './postgres/check-settings';
 import { lookAtRepository } from './postgres/look-at-repository';
 import { placeOf } from './postgres/place';
@@ -91,4 +92,11 @@ if (process.argv[2] === 'check-settings') {
     .catch(fail);
 } else if (process.argv[2] === 'look-at-repository') {
   lookAtRepository((line) => process.stdout.write(`${line}\n`)).catch(fail);
+} else if (process.argv[2] === 'check-restore') {
+  checkRestore(
+    (line) => process.stdout.write(`${line}\n`),
+    (line) => process.stderr.write(`${line}\n`),
+  )
+    .then((code) => process.exit(code))
+    .catch(fail);
 } else main().catch(fail);

@@ -7,6 +7,7 @@ import type { Backup, BackupType, Gap } from '../contract/backups';
 import type { FailureCode } from '../contract/codes';
 import type {
   ArchiveView,
+  BackupSettings,
   KeeperFrame,
   MonitorFrame,
   NodeSettings,
@@ -209,9 +210,9 @@ export interface Archive {
   push(flushLsn: string): Promise<boolean>;
   /**
    * Hands over all that a leader which has stopped cleanly has left, with the file that it wrote last: its timeline ends
-   * there. {@link shut} ends it. Throws when the repository does not take all of it.
+   * there. Throws when the repository does not take all of it.
    */
-  finish(archived: Archived | null): Promise<void>;
+  finish(archived: Archived | null, signal: AbortSignal): Promise<void>;
   /** Ends what is under way. */
   shut(): void;
   /** What waits. */
@@ -305,6 +306,11 @@ export interface Postgres {
   readonly archive?: Archive;
   /** Absent: this PostgreSQL has no backups. {@link stop} kills what it does. */
   readonly backups?: BackupTool;
+  /** The same for the second place of the backups. */
+  readonly archiveS3?: Archive;
+  readonly backupsS3?: BackupTool;
+  /** Tells all of them which places there are; undefined: none. */
+  usePlaces?(places: BackupSettings | undefined): void;
   /** Absent: this PostgreSQL has no backups. */
   readonly restorer?: Restorer;
   /** Absent: no clients of replication are let in. {@link stop} shuts it. */

@@ -16,8 +16,9 @@ class Connection {
   settingsAreNew = false;
   statusCount = 0;
   slotsSent: SlotView[] | undefined;
-  /** Version of the repository that was sent. */
+  /** Versions of the repositories that were sent. */
   repositorySent: number | undefined;
+  s3Sent: number | undefined;
   /** The last status that was sent, without counts and positions. */
   reported = '';
 }
@@ -71,13 +72,14 @@ export class Reports {
     const { connection, clock, link, node } = this;
     const { statusCount, settingsAreNew } = connection;
     const { slots } = node.view;
-    const { backup } = node;
+    const { backup, s3 } = node;
     const nowMs = clock.nowMs();
     this.crashedAtMs = this.crashedAtMs.filter((at) => at > nowMs - CRASH_WINDOW_MS);
     const status = buildStatus(node, {
       ...{ n: statusCount, upMs: Math.round(nowMs - this.begunMs), crashes: this.crashedAtMs.length },
       ...{ settingsAreNew, slotsAreNew: slots !== connection.slotsSent },
       repositoryIsNew: backup?.version !== connection.repositorySent,
+      s3IsNew: s3?.backup?.version !== connection.s3Sent,
     });
     if (!calm) {
       const text = stable(status);
@@ -89,6 +91,7 @@ export class Reports {
     if (link.connected) {
       connection.slotsSent = slots;
       connection.repositorySent = backup?.version;
+      connection.s3Sent = s3?.backup?.version;
     }
     link.send(...before, status);
   }
@@ -102,11 +105,8 @@ function stable(status: Status): string {
     upMs: 0,
     slots: null,
     freeBytes: null,
-    archive: status.archive && { gaps: status.archive.gaps, problem: status.archive.problem },
-    backup: status.backup && {
-      ...{ ...status.backup, archivedMs: null, repository: null },
-      job: status.backup.job?.id,
-    },
+    ...stableBackups(status),
+    s3: status.s3 && stableBackups(status.s3),
     lead: status.lead && {
       ...{ ...status.lead, ...NO_BEAT, flushLsn: null },
       standbys: status.lead.standbys.map((s) => `${s.name} ${s.state} ${s.syncState}`),
@@ -116,4 +116,11 @@ function stable(status: Status): string {
       lsn: status.postgres.lsn === null,
     },
   });
+}
+
+function stableBackups({ archive, backup }: Pick<Status, 'archive' | 'backup'>) {
+  return {
+    archive: archive && { gaps: archive.gaps, problem: archive.problem },
+    backup: backup && { ...{ ...backup, archivedMs: null, repository: null }, job: backup.job?.id },
+  };
 }

@@ -16,6 +16,7 @@ export interface Facts extends Pick<PursuitHost, 'state' | 'view' | 'stopping'> 
   readonly postgres: Pick<Postgres, 'heartbeat'>;
   readonly archive?: Status['archive'];
   readonly backup?: Status['backup'];
+  readonly s3?: Status['s3'];
   readonly restores?: Pick<Status, 'freeBytes' | 'restored'>;
 }
 
@@ -26,8 +27,9 @@ interface Counts extends Pick<Status, 'n' | 'upMs'> {
   crashes: number;
   /** The slots as last seen were not sent over this connection yet. */
   slotsAreNew: boolean;
-  /** What the repository holds was not sent over this connection yet. */
+  /** What the repositories hold was not sent over this connection yet. */
   repositoryIsNew: boolean;
+  s3IsNew: boolean;
 }
 
 /** The node from which this standby streams, found by its fixed address (S14). */
@@ -99,10 +101,14 @@ function backupOf(view: BackupView, repositoryIsNew: boolean): BackupView {
   return repositoryIsNew && repository !== undefined ? { ...rest, repository } : rest;
 }
 
+function s3Of(s3: NonNullable<Status['s3']>, s3IsNew: boolean): Status['s3'] {
+  return s3.backup === undefined ? s3 : { ...s3, backup: backupOf(s3.backup, s3IsNew) };
+}
+
 /** The whole status of this node, as the monitor gets it. */
 export function buildStatus(
   facts: Facts,
-  { n, upMs, settingsAreNew, crashes, slotsAreNew, repositoryIsNew }: Counts,
+  { n, upMs, settingsAreNew, crashes, slotsAreNew, repositoryIsNew, s3IsNew }: Counts,
 ): Status {
   const { state, view, lives, progress, stopping } = facts;
   const { accepted, promotingTerm, promoted, rewinding, promotedByHand } = state;
@@ -135,6 +141,7 @@ export function buildStatus(
     ...(slotsAreNew && slots !== undefined ? { slots } : {}),
     ...(facts.archive === undefined ? {} : { archive: facts.archive }),
     ...(facts.backup === undefined ? {} : { backup: backupOf(facts.backup, repositoryIsNew) }),
+    ...(facts.s3 === undefined ? {} : { s3: s3Of(facts.s3, s3IsNew) }),
     ...facts.restores,
   };
 }

@@ -3,16 +3,23 @@
  * follows from what the repository holds, so nothing of it is stored. A job whose leader is lost goes to the next one,
  * after a time in which the former one has surely ended it.
  */
-import type { Answer, BackupSummary, BackupsAnswer } from '../contract/api';
-import type { BackupView, JobEnd, JobKind, JobOrder, Repository, RestoreTarget } from '../contract/backups';
-import type { Policy } from '../contract/inputs';
+import type { Answer, BackupPart, BackupsPart } from '../contract/api';
+import type {
+  BackupView,
+  JobEnd,
+  JobKind,
+  JobOrder,
+  Repository,
+  RepositoryName,
+  RestoreTarget,
+} from '../contract/backups';
 import type { ArchiveView } from '../contract/messages';
 import { type BackupPlan, nextBackup, type Run, restAfter, whyOld, windowOf } from '../core/backup-schedule';
 import { timelineAt } from '../core/facts/restores';
 import { statusOf } from '../core/facts/view';
 import type { ClusterState, Decision } from '../core/state/cluster';
 import type { Observation, Request } from '../core/state/observation';
-import type { BackupCommand, Clock, Keepers, Log } from './ports';
+import type { Clock, Keepers, Log } from './ports';
 
 /**
  * A scheduled job begins when the leadership is this old, ms: the clients have the machine first. A keeper ends a job that
@@ -32,7 +39,8 @@ interface Leader {
   readonly sinceMs: number;
 }
 
-export class Backups implements BackupCommand {
+/** The backups of one place. */
+export class Backups {
   private leader: Leader | null = null;
   private job: JobOrder | null = null;
   /** Scheduled jobs that failed in a row. */
@@ -50,6 +58,8 @@ export class Backups implements BackupCommand {
   private saidOld: string | null = null;
   private calm = false;
   private readonly sinceWallMs: number;
+  /** Another place has the leader: one job runs at a time. */
+  isTaken: () => boolean = () => false;
 
   constructor(
     private readonly plan: BackupPlan | null,
@@ -60,6 +70,7 @@ export class Backups implements BackupCommand {
     private readonly wallMs: () => number = Date.now,
     /** A standby keeps its old data until its copy is complete (`rebuildInPlace` is off). */
     private readonly keepsOld = true,
+    readonly name: RepositoryName = 'local',
   ) {
     this.sinceWallMs = wallMs();
   }
@@ -72,15 +83,18 @@ export class Backups implements BackupCommand {
     const archivist = actions.find((action) => action.kind === 'archive');
     this.follow(archivist ?? null, nowMs);
     if (archivist === undefined) return;
-    const status = statusOf(observation, archivist.node);
+    const all = statusOf(observation, archivist.node);
+    const status = this.name === 's3' ? all?.s3 : all;
     this.see(status?.backup ?? null, status?.archive ?? null, nowMs);
-    this.repository = status?.backup?.repository ?? observation.nodes[archivist.node]?.repository ?? this.repository;
+    const { repository, repositoryS3 } = observation.nodes[archivist.node] ?? {};
+    const known = this.name === 's3' ? repositoryS3 : repository;
+    this.repository = status?.backup?.repository ?? known ?? this.repository;
     this.calm = state.activity.kind === 'serving' && status?.archive?.open === true;
     if (this.calm && nowMs >= this.decideAtMs) {
       this.decideAtMs = nowMs + DECIDE_MS;
       this.decide(this.plan, nowMs);
     }
-    this.keepers.backup(this.order(nowMs));
+    this.keepers.backup(this.order(nowMs), this.name);
   }
 
   /** Another leader gets the job of the one before it. */
@@ -89,7 +103,7 @@ export class Backups implements BackupCommand {
       this.leader = null;
       this.calm = false;
       this.view = null;
-      this.keepers.backup(null);
+      this.keepers.backup(null, this.name);
       return;
     }
     const { node, term } = archivist;
@@ -127,7 +141,7 @@ export class Backups implements BackupCommand {
     const wallMs = this.wallMs();
     this.sayOld(plan, repository, wallMs);
     const isQuiet = nowMs - leader.sinceMs >= QUIET_MS && nowMs >= this.restUntilMs;
-    if (this.job !== null || !isQuiet) return;
+    if (this.job !== null || this.isTaken() || !isQuiet) return;
     const { kind, atMs } = this.next(repository, plan, wallMs);
     if (atMs <= wallMs) this.job = { id: this.newId(), kind };
   }
@@ -141,7 +155,8 @@ export class Backups implements BackupCommand {
 
   private sayOld(plan: BackupPlan, { backups }: Repository, wallMs: number): void {
     const why = whyOld(backups, plan, wallMs, this.sinceWallMs);
-    if (why !== null && why !== this.saidOld) this.log.write('WARN', 'monitor', 'BACKUP_OLD', why);
+    if (why !== null && why !== this.saidOld)
+      this.log.write('WARN', 'monitor', 'BACKUP_OLD', this.name === 's3' ? `S3: ${why}` : why);
     this.saidOld = why;
   }
 
@@ -152,12 +167,17 @@ export class Backups implements BackupCommand {
     return job;
   }
 
+  /** A job is under way or waits. */
+  get busy(): boolean {
+    return this.job !== null;
+  }
+
   /** A person asks for a job. It begins within a moment. */
   backup(kind: JobKind, dryRun: boolean): Answer {
     const why = this.whyNot();
     if (why !== null) return this.answer(false, why);
     const what = kind === 'verify' ? 'the whole repository is read and checked' : `a backup (${kind}) is made`;
-    const message = `${what} by ${this.leader?.node}`;
+    const message = `${what} by ${this.leader?.node}${this.name === 's3' ? ' in S3' : ''}`;
     if (dryRun) return this.answer(true, message);
     this.job = { id: this.newId(), kind };
     // A person does not wait for the rest after a failure.
@@ -214,11 +234,12 @@ export class Backups implements BackupCommand {
     if (this.leader === null || !this.calm) return 'the leader does not archive now; see backup status';
     if (this.view === null) return KEEPER_OLD;
     if (this.job !== null) return `a job is under way or waits: ${this.job.kind}; one runs at a time`;
+    if (this.isTaken()) return 'a job is under way in the other place of the backups; one runs at a time';
     return null;
   }
 
-  /** What people are shown; null: there are no backups in this stack. */
-  summary(): BackupSummary | null {
+  /** What people are shown of this place; null: it is none. */
+  summary(): BackupPart | null {
     const { plan, repository, view, archive, last } = this;
     if (plan === null) return null;
     const wallMs = this.wallMs();
@@ -235,6 +256,7 @@ export class Backups implements BackupCommand {
     const running = view?.job ?? null;
     const waiting = this.job !== null && running === null ? this.job : null;
     return {
+      repository: this.name,
       window: window && { from: iso(window.fromMs), to: iso(window.toMs) },
       lastFull: newest((type) => type === 'full'),
       last: newest(() => true),
@@ -266,8 +288,8 @@ export class Backups implements BackupCommand {
     return wallMs + Math.max(0, this.restUntilMs - this.clock.nowMs());
   }
 
-  /** All that people are shown; null: there are no backups in this stack. */
-  list(): BackupsAnswer | null {
+  /** All that people are shown of this place; null: it is none. */
+  list(): BackupsPart | null {
     const summary = this.summary();
     if (summary === null) return null;
     const { backups = [], leftOut = 0 } = this.repository ?? {};
@@ -277,12 +299,6 @@ export class Backups implements BackupCommand {
       backups: backups.map(({ startMs, stopMs, ...one }) => ({ ...one, start: iso(startMs), stop: iso(stopMs) })),
     };
   }
-}
-
-/** The schedule that a stack's settings ask for; null: no backups. */
-export function planOf({ backup, backupFullEveryMs, backupEveryMs }: Policy): BackupPlan | null {
-  if (backup !== true || backupFullEveryMs === undefined || backupEveryMs === undefined) return null;
-  return { fullEveryMs: backupFullEveryMs, everyMs: backupEveryMs };
 }
 
 function iso(wallMs: number): string {

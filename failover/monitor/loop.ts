@@ -12,7 +12,7 @@ import { type ClusterState, type DeclaredNode, emptyState } from '../core/state/
 import type { Observation, Request } from '../core/state/observation';
 import { parseState, printState } from '../core/state/stored';
 import { suspected } from '../core/transitions';
-import { Backups, planOf } from './backups';
+import { BackupPlaces } from './backup-places';
 import { Executor } from './executor';
 import { Observer } from './observer';
 import { PoolerPause } from './pooler-pause';
@@ -47,8 +47,8 @@ function partsOf(loop: Loop, state: ClusterState, ports: MonitorPorts, connect: 
     ),
     reporter: new Reporter(log),
     requests: new Requests(clock, policy, loop, ports.newId ?? randomUUID),
-    backups: new Backups(
-      planOf(policy),
+    backups: new BackupPlaces(
+      policy,
       keepers,
       clock,
       log,

@@ -4,7 +4,7 @@
  */
 
 import type { Answer, BackupSummary, BackupsAnswer, Failover } from '../contract/api';
-import type { JobKind, JobOrder, RestoreTarget } from '../contract/backups';
+import type { JobKind, JobOrder, RepositoryName, RestoreTarget } from '../contract/backups';
 import type { Leaf } from '../contract/certificates';
 import type { LogCode } from '../contract/codes';
 import type { Level } from '../contract/log-line';
@@ -36,8 +36,8 @@ export interface Keepers {
   remember(copy: StateCopy): void;
   /** Sets which node's pings say that it may archive, and in which term; null: none. */
   archive(by: { node: string; term: number } | null): void;
-  /** Sets the job for the backups that the pings to the node that may archive ask for; null: none. */
-  backup(order: JobOrder | null): void;
+  /** Sets the job for the backups of a place that the pings to the node that may archive ask for; null: none. */
+  backup(order: JobOrder | null, name?: RepositoryName): void;
   /** Sets the restore of which every node's pings say that the data from before it are to be removed; undefined: none. */
   removeKept(id: string | undefined): void;
   /** Starts one quick connect to the node's PostgreSQL, unless one is under way. */
@@ -248,7 +248,7 @@ export interface Commands {
 /** What a person can ask of the backups; see backups.ts. */
 export interface BackupCommand {
   /** Begins a job for the backups, or with `dryRun` says what it would do. */
-  backup(kind: JobKind, dryRun: boolean): Answer;
+  backup(kind: JobKind, dryRun: boolean, repository?: RepositoryName): Answer;
   /** What a restore in place to this target needs, or why the backups cannot give it. */
   restore(target: RestoreTarget): Extract<Request, { kind: 'restore' }> | { refusal: string };
   /** The answer to a person whose request is refused. */

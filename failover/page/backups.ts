@@ -1,11 +1,23 @@
 /** The part of the page about backups: what can be restored, the last and the next run, and the archive. */
 import { createElement as h, type JSXNode } from 'hono/jsx/dom';
-import type { BackupSummary } from '../contract/api';
-import { placeWords } from '../contract/backup-place';
+import type { BackupPart, BackupSummary } from '../contract/api';
+import { placeName, placeWords } from '../contract/backup-place';
 import { ago, bytes, clock, span } from './format';
 
 /** The lines of the section. */
 export function backupsOf(backup: BackupSummary): JSXNode[] {
+  const { second } = backup;
+  return [
+    ...partOf(backup, ''),
+    ...(second === undefined
+      ? []
+      : [h('h3', null, `Second place: ${placeName(second.repository)}`), ...partOf(second, `-${second.repository}`)]),
+    h('p', null, h('small', { id: 'backup-place' }, placeWords(backup))),
+  ];
+}
+
+/** The lines of one place. `ending`: of the ids of its lines. */
+function partOf(backup: BackupPart, ending: string): JSXNode[] {
   const { window, archive, old, problem, lastJob } = backup;
   const reach =
     window === null
@@ -20,18 +32,19 @@ export function backupsOf(backup: BackupSummary): JSXNode[] {
     problem,
   ].filter((words) => words !== null);
   return [
-    line('A restore can reach', reach, 'backup-window'),
-    line('Last', lastOf(backup), 'backup-last'),
-    line('Next', nextOf(backup), 'backup-next'),
-    line('Archive', archiveOf(backup), 'backup-archive'),
-    ...(archive.gap === null && archive.gaps.length > 0 ? [line('Gaps', gapsOf(archive.gaps), 'backup-gaps')] : []),
+    line('A restore can reach', reach, `backup-window${ending}`),
+    line('Last', lastOf(backup), `backup-last${ending}`),
+    line('Next', nextOf(backup), `backup-next${ending}`),
+    line('Archive', archiveOf(backup), `backup-archive${ending}`),
+    ...(archive.gap === null && archive.gaps.length > 0
+      ? [line('Gaps', gapsOf(archive.gaps), `backup-gaps${ending}`)]
+      : []),
     ...bad.map((words) => h('p', { class: 'panel bad', role: 'alert' }, words)),
-    h('p', null, h('small', null, placeWords())),
   ];
 }
 
 /** Gaps that a backup was made after. */
-function gapsOf(gaps: BackupSummary['archive']['gaps']): string {
+function gapsOf(gaps: BackupPart['archive']['gaps']): string {
   const { from, to } = gaps.at(-1) ?? {};
   return `${gaps.length}, before the window; the newest: ${from} to ${to}`;
 }
@@ -40,13 +53,13 @@ function line(label: string, words: string, id: string): JSXNode {
   return h('p', null, h('span', { class: 'label' }, label), ' ', h('span', { id }, words));
 }
 
-function lastOf({ last, lastFull }: BackupSummary): string {
+function lastOf({ last, lastFull }: BackupPart): string {
   if (last === null || lastFull === null) return 'none';
   const of = ({ type, at, sizeBytes }: typeof last) => `${type}, ${ago(at)} ago, ${bytes(sizeBytes)}`;
   return last.label === lastFull.label ? of(last) : `${of(last)}; ${of(lastFull)}`;
 }
 
-function nextOf({ next, job }: BackupSummary): string {
+function nextOf({ next, job }: BackupPart): string {
   if (job !== null) {
     const progress = job.progress === null ? '' : ` (${Math.round(job.progress * 100)} %)`;
     return job.since === null ? `${job.kind}, waits to begin` : `${job.kind} runs now${progress}`;
@@ -54,7 +67,7 @@ function nextOf({ next, job }: BackupSummary): string {
   return next === null ? 'not known' : `${next.kind}, ${clock(next.at)}`;
 }
 
-function archiveOf({ archive, storedBytes, freeBytes }: BackupSummary): string {
+function archiveOf({ archive, storedBytes, freeBytes }: BackupPart): string {
   const state = archive.open ? 'up to date' : 'the leader does not archive now';
   const lag = archive.lagSeconds === null ? '' : `, the newest archived change is ${span(archive.lagSeconds)} old`;
   const waits = (archive.waitingBytes ?? 0) === 0 ? '' : `, ${bytes(archive.waitingBytes ?? 0)} wait`;

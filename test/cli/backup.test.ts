@@ -59,7 +59,7 @@ it('tells the state, also without a word after backup, and ends with 1 when the 
   const bad = await says('backup status');
   expect(bad.code).toBe(EXIT.failed);
   expect(bad.out.join('\n')).toMatch(
-    /nothing yet.*on this machine.*Gap: the files 0{7}10+5 to 0{7}10+7 .*no backup made since.*Too old: the newest/s,
+    /nothing yet.*Gap: the files 0{7}10+5 to 0{7}10+7 .*no backup made since.*Too old: the newest.*on the same machine/s,
   );
   // A backup was made since: the state is well, and only the list tells of it.
   monitor.backups = { ...ANSWER, archive: { ...ANSWER.archive, gaps: [gap] } };

@@ -78,6 +78,8 @@ describe('the new stack', () => {
       encryptionsalt: 'v1:x',
       config: {
         'postgres-failover:backup': 'true',
+        'postgres-failover:backupFolder': '/backups',
+        'postgres-failover:backupS3': { bucket: 'b', path: '/p', secret: { secure: 'v1:z' } },
         'postgres-failover:bindAddress': '0.0.0.0',
         'postgres-failover:clientNetworks': '192.0.2.0/24',
         'postgres-failover:databasePassword': { secure: 'v1:y' },
@@ -111,6 +113,6 @@ describe('the new stack', () => {
     );
     const raw = own.map(([key, value]) => [key.slice('postgres-failover:'.length), String(value)]);
     expect(checkConfig(Object.fromEntries(raw)).problems).toEqual([]);
-    expect(Object.keys(config).join()).not.toMatch(/clientNetworks|notifyWebhook/);
+    expect(Object.keys(config).join()).not.toMatch(/backupFolder|backupS3|clientNetworks|notifyWebhook/);
   });
 });

@@ -29,6 +29,8 @@ const OTHER: Record<string, string> = {
   maxLag: '1GB',
   failoverMode: 'observe',
   backupQueue: '4GB',
+  backupFolder: '/srv/backups',
+  backupS3: '{"endpoint": "s3.example.com", "bucket": "backups", "key": "K", "secret": "S"}',
   logFormat: 'json',
   logSize: '20MB',
   notifyWebhook: 'https://example.com/hook',
@@ -47,6 +49,7 @@ const WITH: Partial<Record<KeyName, readonly Record<string, string>[]>> = {
   bindAddress: [{}, { tls: 'on' }],
   backupQueue: [{ backup: 'true' }],
   backupKeep: [{ backup: 'true' }],
+  backupS3: [{ backup: 'true' }],
   clientNetworks: [{ bindAddress: '192.0.2.9', tls: 'on' }],
 };
 const DATA = {

@@ -170,7 +170,7 @@ const ADAPTERS: readonly RegExp[] = [
   /^failover\/monitor\/(outside|coordination)\//,
   /^failover\/monitor\/(main|log)\.ts/,
   // Schemas of the HTTP API, of the log and of the input files.
-  /^failover\/contract\/(api|inputs|log-line|restore|role-sql|scram|version)\.ts/,
+  /^failover\/contract\/(api|inputs|log-line|restore|restore-test|role-sql|scram|version)\.ts/,
   // TLS with clients, which no decision depends on.
   /^failover\/monitor\/(certificates|router\/api-certificate)\.ts/,
   /^failover\/contract\/(der|certificates|certificate-check|seal)\.ts/,

@@ -155,6 +155,13 @@ describe('a restore in place is refused', () => {
     expect(refusal(seen(state, part))).toMatch(words);
   });
 
+  it('while the archive in S3 takes nothing, when that is the only place of the backups', () => {
+    const see = seen(state, { s3: { place: 'x', archive: { ...ARCHIVE, problem: 'no route' } } });
+    expect(refusal(see)).toBeNull();
+    const backupS3 = { fullEveryMs: 86_400_000, everyMs: 86_400_000, only: true };
+    expect(restoreRefusal(situation(state, see, NOW_MS, { ...BACKUP, backupS3 }), WISH)).toMatch(/no route/);
+  });
+
   it('while a disk that both nodes share has no room for the copy', () => {
     const free = { freeBytes: 2e9 };
     const p = leaderView(state, { ...free, archive: ARCHIVE });

@@ -107,6 +107,16 @@ it('writes down what is not there any more, before it goes on', async () => {
   expect(later.look(FLUSHED).gaps).toEqual(heard);
 });
 
+it('keeps a list of gaps for each place of the backups', async () => {
+  const gaps = (from: string) => [{ from, to: from }];
+  const of = (name: 'local' | 's3') => new NodeArchive(place(), {} as OwnSessions, join(folder, 'run'), name);
+  await of('local').changeGaps(() => gaps(file(1, 1)));
+  await of('s3').changeGaps(() => gaps(file(1, 2)));
+  const [local, s3] = [of('local'), of('s3')];
+  await Promise.all([local, s3].map((one) => one.changeGaps((before) => before)));
+  expect([local, s3].map((one) => one.look(FLUSHED).gaps)).toEqual([gaps(file(1, 1)), gaps(file(1, 2))]);
+});
+
 it('writes down nothing over a list of gaps that it cannot read, and hands over nothing', async () => {
   writeFileSync(join(folder, 'archive-gaps.json'), '[{"from":"x"}]');
   await expect(archive.prepare(2, null)).rejects.toThrow('archive-gaps.json');

@@ -67,11 +67,13 @@ export interface NodeOptions {
   backupVolume?: string;
   /** What it restores as a new cluster's first node, and the volume with that repository. */
   restore?: { source: RestoreSource; volume: string };
+  /** Further names that the container knows, as `NAME:ADDRESS`. */
+  hosts?: readonly string[];
 }
 
 /** Creates and starts a node the way the program does: config uploaded, all capabilities dropped, an init as PID 1. */
 export async function startNode(options: NodeOptions): Promise<void> {
-  const { name, image, network, address, monitor, clusterKey, backupVolume, restore } = options;
+  const { name, image, network, address, monitor, clusterKey, backupVolume, restore, hosts = [] } = options;
   const backup = `type=volume,source=${backupVolume},target=${PATHS.backupVolume}`;
   await docker(
     ...['create', '--name', name, '--network', network, '--ip', address, '--init', '--cap-drop', 'ALL'],
@@ -81,6 +83,7 @@ export async function startNode(options: NodeOptions): Promise<void> {
     ...(restore === undefined
       ? []
       : ['--mount', `type=volume,source=${restore.volume},target=${PATHS.restoreVolume},readonly`]),
+    ...hosts.flatMap((host) => ['--add-host', host]),
     ...['--memory-swap', '512m', '--mount', `type=volume,source=${name}-data,target=${PATHS.nodeVolume}`, image],
   );
   const folder = mkdtempSync(join(tmpdir(), 'keeper-config-'));
@@ -105,6 +108,7 @@ export interface PairOptions {
   /** Of the scripted monitor. */
   port: number;
   postgresSettings?: NodeSettings['postgresSettings'];
+  hosts?: readonly string[];
   /** By the names in the image's Dockerfile. */
   buildArgs?: Readonly<Record<string, string>>;
   /** Size of the backups' volume, which is in memory then, MB. @default on the disk */
@@ -166,7 +170,14 @@ export class NodePair {
     await docker('network', 'create', '--subnet', this.settings.subnet, '--gateway', host, network);
     await monitor.listen(host, this.options.port);
     await buildImage(image, this.options.buildArgs);
-    const base = { image, network, monitor: { host, port: this.options.port }, clusterKey, backupVolume };
+    const base = {
+      image,
+      network,
+      monitor: { host, port: this.options.port },
+      clusterKey,
+      backupVolume,
+      hosts: this.options.hosts,
+    };
     await Promise.all(nodes.map((name) => startNode({ ...base, name, address: this.address[name] ?? '' })));
     for (const name of nodes)
       await monitor.until(name, (s) => s.postgres.state === 'absent', 'first status', START_LIMIT_MS);

@@ -32,9 +32,11 @@ export class ScriptedMonitor {
   /** The node that may archive. */
   archivist: { node: string; term: number } | null = null;
   /** What the pings say of the repository. */
-  private archived: { archivedTo?: string; archivedTimeline?: number; archivedGaps?: Gap[] } = {};
+  private archived: ArchivedPart = {};
   /** The job for the backups that its pings ask for. */
   job: JobOrder | null = null;
+  /** The same for the place in S3. */
+  jobS3: JobOrder | null = null;
   private readonly server: Server;
   private readonly waiting = new Set<() => void>();
   private seq = 0;
@@ -56,10 +58,16 @@ export class ScriptedMonitor {
     const { archivist: by, pings: n } = this;
     const archive = by?.node === node && answered !== null ? { archive: { term: by.term, heard: answered } } : {};
     const job = by?.node === node && answered !== null && this.job !== null ? { backup: this.job } : {};
-    const { archivedTo = null, timeline, gaps } = (by && this.view(by.node).status?.archive) ?? {};
-    const beside = { ...(timeline && { archivedTimeline: timeline }), ...(gaps && { archivedGaps: gaps }) };
-    if (archivedTo !== null) this.archived = { archivedTo, ...beside };
-    return { type: 'ping', n, ...archive, ...job, ...this.archived };
+    const { archivedTo, ...beside } = archivedBy(by === null ? undefined : this.view(by.node).status?.archive);
+    if (archivedTo !== undefined) this.archived = { archivedTo, ...beside };
+    return { type: 'ping', n, ...archive, ...job, ...this.archived, ...this.s3Of(node) };
+  }
+
+  private s3Of(node: string): Pick<Extract<MonitorFrame, { type: 'ping' }>, 's3'> {
+    const { archivist: by, jobS3 } = this;
+    const { place, archive } = (by?.node === node && this.view(node).status?.s3) || {};
+    if (place === undefined) return {};
+    return { s3: { place, ...(jobS3 && { backup: jobS3 }), ...archivedBy(archive) } };
   }
 
   listen(host: string, port: number): Promise<void> {
@@ -179,4 +187,17 @@ export class ScriptedMonitor {
       this.changed();
     });
   }
+}
+
+/** What a ping says of a repository. */
+interface ArchivedPart {
+  archivedTo?: string;
+  archivedTimeline?: number;
+  archivedGaps?: Gap[];
+}
+
+function archivedBy(archive: Status['archive']): ArchivedPart {
+  const { archivedTo = null, timeline, gaps } = archive ?? {};
+  if (archivedTo === null) return {};
+  return { archivedTo, ...(timeline && { archivedTimeline: timeline }), ...(gaps && { archivedGaps: gaps }) };
 }

@@ -4,7 +4,8 @@ import { BackupSummary, BackupsAnswer } from '../../failover/contract/api';
 import type { Backup, BackupView, Gap, JobEnd, JobOrder } from '../../failover/contract/backups';
 import type { Action, Decision } from '../../failover/core/state/cluster';
 import type { Observation } from '../../failover/core/state/observation';
-import { Backups, planOf } from '../../failover/monitor/backups';
+import { plansOf } from '../../failover/monitor/backup-places';
+import { Backups } from '../../failover/monitor/backups';
 
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
@@ -224,5 +225,5 @@ it('does nothing without backups', () => {
     done: false,
     message: expect.stringContaining('backup: false'),
   });
-  expect(planOf({ backup: true } as never)).toBeNull();
+  expect(plansOf({ backup: true } as never)).toEqual([]);
 });

@@ -144,9 +144,9 @@ describe('the node that archives', () => {
       await waitFor('the answer is read', 2_000, () => server.views(nowMs).p?.heardAtMs === nowMs, 1);
     };
     /** Sends a status with this archive. */
-    const report = async (archive: object, backup?: object) => {
+    const report = async (archive: object, backup?: object, s3?: object) => {
       const { status } = server.views(nowMs).p ?? {};
-      send({ ...statusOf('p'), n: (status?.n ?? 0) + 1, archive, backup });
+      send({ ...statusOf('p'), n: (status?.n ?? 0) + 1, archive, backup, s3 });
       await waitFor('the status is read', 2_000, () => server.views(nowMs).p?.status !== status, 1);
     };
     while ((await next()).type !== 'settings');
@@ -183,6 +183,22 @@ describe('the node that archives', () => {
     server.archive({ node: 'a', term: 5 });
     const archived = { archivedTo: '0/400000', archivedTimeline: 2, archivedGaps: gaps };
     expect(await ping()).toEqual({ type: 'ping', n: 3, ...archived });
+    end();
+  });
+
+  it('is told the same of the backups in S3, with gaps of their own', async () => {
+    const { ping, report, end } = await keeper();
+    server.archive({ node: 'p', term: 4 });
+    server.backup({ id: 'two', kind: 'full' }, 's3');
+    const archive = { open: true, waiting: 0, waitingBytes: 0, archivedTo: '0/300000', timeline: 2 };
+    const gaps = [{ from: '000000010000000000000001', to: '000000010000000000000002' }];
+    await report(archive, undefined, { place: 'x', archive: { ...archive, archivedTo: '0/100000', gaps } });
+    const { archivedGaps, s3 } = await ping();
+    expect(archivedGaps).toBeUndefined();
+    expect(s3).toEqual({
+      ...{ place: 'x', archivedTo: '0/100000', archivedTimeline: 2, archivedGaps: gaps },
+      backup: { id: 'two', kind: 'full' },
+    });
     end();
   });
 

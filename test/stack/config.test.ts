@@ -65,6 +65,8 @@ describe('the config', () => {
         backupFullEveryMs: 7 * 24 * 3_600_000,
         backupEveryMs: 24 * 3_600_000,
         backupKeep: 2,
+        backupFolder: '',
+        backupS3: undefined,
         failoverMode: 'automatic',
         logFormat: 'text',
         logSizeBytes: 10 * 1024 * 1024,
@@ -133,6 +135,7 @@ describe('a refused value', () => {
     ['backupFullEvery', ['59m', '61d', '7', '1w', '']],
     ['backupEvery', ['9m', '31d', '1s', '']],
     ['backupKeep', ['0', '101', 'all', '']],
+    ['backupFolder', ['backups', '/srv/../etc', '/srv/']],
     ['logFormat', ['xml', '']],
     ['logSize', ['99kB', '2GB', '10']],
     ['notifyWebhook', ['ftp://a/b', 'example.com/hook', 'file:///etc/passwd']],
@@ -164,7 +167,7 @@ describe('a refused value', () => {
   });
 
   it('has a test for every key', () => {
-    expect(Object.keys(keys)).toHaveLength(57);
+    expect(Object.keys(keys)).toHaveLength(59);
   });
 
   it.each(['archive_command', 'archive_library', 'archive_mode'])(

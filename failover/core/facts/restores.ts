@@ -87,7 +87,9 @@ export const REMEDY_OF_KEPT = 'restore --confirm removes them, restore --undo br
 
 /** The rest of the write-ahead log goes to the archive while PostgreSQL is down, so it must be little. */
 function archiveTrouble(s: Situation): string | null {
-  const archive = s.status(s.leader)?.archive;
+  const status = s.status(s.leader);
+  // The restore reads the backups on the machine with the data, if there are any.
+  const archive = s.policy.backupS3?.only === true ? status?.s3?.archive : status?.archive;
   if (archive?.problem !== undefined) {
     return `the archive takes nothing, so what was written last would be lost: ${archive.problem}`;
   }

@@ -32,6 +32,8 @@ export interface NodeView {
   slots?: SlotView[];
   /** What the backups' repository holds, as last reported over this connection; absent before that. */
   repository?: Repository;
+  /** The same for the backups in S3. */
+  repositoryS3?: Repository;
 }
 
 /** What the monitor sees of HAProxy. */

@@ -1,81 +1,39 @@
 /** Hands the leader's finished write-ahead log to the backups' repository, with pgBackRest, one file after the other. */
-import { mkdir, readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { uptime } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { Gap } from '../../contract/backups';
+import { Gap, type RepositoryName } from '../../contract/backups';
 import { messageOf } from '../../contract/errors';
 import { PATHS } from '../../contract/layout';
 import { parseLsn, printLsn } from '../../contract/lsn';
-import { KEEPER_ROLE } from '../../contract/naming';
-import { derivedPassword } from '../../contract/proof';
 import { exists, writeWhole } from '../../disk/durable';
-import type { Archive, Archived, ArchiveQueue } from '../ports';
-import { keepFrom, releaseWal } from './archive-slot';
+import { type Archive, type Archived, type ArchiveQueue, KeeperError } from '../ports';
 import { withGap } from './gap-list';
 import { readControlFile, readHistory } from './look';
-import { type OwnSessions, SOCKETS } from './own-sessions';
+import type { OwnSessions } from './own-sessions';
 import type { Place } from './place';
 import { run } from './processes';
+import { Repositories, stanzaOf, whyNoS3, writePgbackrestConf } from './repositories';
+import { SharedWal } from './shared-wal';
 import { historyFile } from './timelines';
 import { WalQueue } from './wal-queue';
 
 /** Limit for making the repository's stanza ready, ms. */
 const STANZA_LIMIT_MS = 60_000;
-/** pgBackRest's largest number of full backups to keep: all. */
-const RETENTION_ALL = 9_999_999;
-const CONFIG = 'pgbackrest.conf';
+const CONFIG = { local: 'pgbackrest.conf', s3: 'pgbackrest-s3.conf' } as const;
 /** Limit for one file, ms. A half pushed file is pushed again. */
 const PUSH_LIMIT_MS = 60_000;
 /** The clients' work goes first: scheduling priority of pgBackRest (nice(1)). */
 const NICE = 10;
 /** pgBackRest's words for a repository without the stanza. It never overwrites one, whatever state that is in. */
 const MISSING = /FileMissingError: unable to open missing file '[^']*archive\.info/;
-/** File with what is in no backup. */
-const GAPS = 'archive-gaps.json';
+/** File of each place with what is in none of its backups. It outlives the container. */
+const GAPS = { local: 'archive-gaps.json', s3: 'archive-gaps-s3.json' } as const;
 /** Size of the record of a shutdown's checkpoint, rounded up (pg_control.h, CheckPoint). */
 const CHECKPOINT_BYTES = 128n;
 
-/** Name of the repository's stanza: one for each database cluster, so that no other data ever meets in it. */
-export function stanzaOf(systemId: string): string {
-  return `c${systemId}`;
-}
-
-/** pgBackRest's config of a node. It holds the passphrase. */
-export function renderPgbackrestConf(place: Pick<Place, 'data' | 'port' | 'clusterKey'>, stanza: string): string {
-  const values = {
-    'repo1-path': PATHS.backupVolume,
-    'repo1-cipher-type': 'aes-256-cbc',
-    'repo1-cipher-pass': derivedPassword(place.clusterKey, 'backup'),
-    'repo1-bundle': 'y',
-    'repo1-block': 'y',
-    // Without a number pgBackRest warns. A backup gets the stack's own; each other command removes nothing.
-    'repo1-retention-full': String(RETENTION_ALL),
-    'compress-type': 'zst',
-    'process-max': '1',
-    'start-fast': 'y',
-    'lock-path': join(PATHS.archiveRun, 'lock'),
-    'log-level-file': 'off',
-    'log-level-console': 'off',
-    'log-level-stderr': 'warn',
-  };
-  const database = {
-    'pg1-path': place.data,
-    'pg1-port': String(place.port),
-    'pg1-socket-path': SOCKETS,
-    'pg1-user': KEEPER_ROLE,
-    'pg1-database': 'postgres',
-  };
-  const lines = (section: Record<string, string>) => Object.entries(section).map(([name, value]) => `${name}=${value}`);
-  // After a change of leader a file may be there already; pgBackRest compares it and warns.
-  const push = { 'log-level-stderr': 'error' };
-  // pgBackRest would refuse a PostgreSQL whose archive_mode is off. Its files come from the keeper.
-  const backup = { 'archive-check': 'n' };
-  const sections = { global: values, 'global:archive-push': push, 'global:backup': backup, [stanza]: database };
-  return Object.entries(sections)
-    .map(([name, section]) => [`[${name}]`, ...lines(section), ''].join('\n'))
-    .join('\n');
-}
+export { renderPgbackrestConf, stanzaOf } from './repositories';
 
 /** The value of a JSON text; null: it is none. */
 function jsonOf(text: string): unknown {
@@ -115,13 +73,17 @@ export class NodeArchive implements Archive {
 
   constructor(
     private readonly place: Place,
-    private readonly sessions: Pick<OwnSessions, 'common'>,
+    sessions: Pick<OwnSessions, 'common'>,
     private readonly folder: string = PATHS.archiveRun,
+    /** The place that it hands to. */
+    private readonly name: RepositoryName = 'local',
+    private readonly repositories: Repositories = new Repositories(),
+    private readonly wal: SharedWal = new SharedWal(sessions, [name]),
   ) {}
 
   readonly bootMs = () => uptime() * 1_000;
 
-  private get wal(): string {
+  private get walFolder(): string {
     return join(this.place.data, 'pg_wal');
   }
 
@@ -147,17 +109,15 @@ export class NodeArchive implements Archive {
   }
 
   private async begun(timeline: number, archived: Archived | null, options: readonly string[]): Promise<void> {
-    const { place, folder } = this;
+    const { place } = this;
     this.tour = null;
     const { systemId, segmentBytes } = await readControlFile(place.data);
     const history = await readHistory(place.data, timeline);
     const stanza = stanzaOf(systemId);
-    await mkdir(folder, { recursive: true, mode: 0o700 });
-    await writeWhole(folder, CONFIG, renderPgbackrestConf(place, stanza), 0o600, false);
     await this.createStanza(stanza, options);
     // What belongs to the position: files that this node alone knows as lost are to be handed over again.
     await this.changeGaps((own) => archived?.gaps ?? own);
-    const kept = await readdir(this.wal);
+    const kept = await readdir(this.walFolder);
     const has = archived && { lsn: parseLsn(archived.lsn), timeline: archived.timeline };
     this.tour = {
       ...{ stanza, timeline, segmentBytes: BigInt(segmentBytes) },
@@ -171,7 +131,7 @@ export class NodeArchive implements Archive {
       const before = this.gaps ?? (await this.readGaps());
       const after = make(before);
       const text = JSON.stringify(after);
-      if (text !== JSON.stringify(before)) await writeWhole(this.place.volume, GAPS, `${text}\n`);
+      if (text !== JSON.stringify(before)) await writeWhole(this.place.volume, GAPS[this.name], `${text}\n`);
       this.gaps = after;
     });
     this.changed = change.catch(() => undefined);
@@ -179,7 +139,7 @@ export class NodeArchive implements Archive {
   }
 
   private async readGaps(): Promise<readonly Gap[]> {
-    const path = join(this.place.volume, GAPS);
+    const path = join(this.place.volume, GAPS[this.name]);
     if (!(await exists(path))) return [];
     const gaps = z.array(Gap).safeParse(jsonOf(await readFile(path, 'utf8')));
     if (!gaps.success) throw new Error(`${path} is no list of gaps: ${z.prettifyError(gaps.error)}; remove it`);
@@ -198,31 +158,36 @@ export class NodeArchive implements Archive {
     const { queue } = tour;
     const name = queue.file(parseLsn(flushLsn));
     if (name === null) return false;
-    if (await exists(join(this.wal, name))) {
+    if (await exists(join(this.walFolder, name))) {
       await this.hand(tour, name);
       queue.took(name);
     } else {
-      await this.leaveOut(tour, queue.nextKept(await readdir(this.wal), parseLsn(flushLsn)));
+      await this.leaveOut(tour, queue.nextKept(await readdir(this.walFolder), parseLsn(flushLsn)));
     }
     return true;
   }
 
-  async finish(archived: Archived | null): Promise<void> {
+  async finish(archived: Archived | null, signal: AbortSignal): Promise<void> {
     const { control, segmentBytes } = await readControlFile(this.place.data);
     if (control.checkpointLsn === null) throw new Error('PostgreSQL was not shut down cleanly as a leader');
+    signal.throwIfAborted();
     this.closed = false;
+    const close = () => this.close();
+    signal.addEventListener('abort', close);
     try {
       // pgBackRest would ask PostgreSQL, which does not run.
       await this.begun(control.timeline, archived, ['--no-online']);
       const end = endOfSegment(parseLsn(control.checkpointLsn) + CHECKPOINT_BYTES, BigInt(segmentBytes));
       while (await this.push(printLsn(end)));
+      signal.throwIfAborted();
     } finally {
+      signal.removeEventListener('abort', close);
       this.close();
     }
   }
 
   private async hand({ stanza }: Tour, name: string): Promise<void> {
-    const push = () => this.pgbackrest(stanza, ['archive-push', join(this.wal, name)], PUSH_LIMIT_MS);
+    const push = () => this.pgbackrest(stanza, ['archive-push', join(this.walFolder, name)], PUSH_LIMIT_MS);
     try {
       await push();
     } catch (error) {
@@ -243,7 +208,14 @@ export class NodeArchive implements Archive {
     if (this.closed) throw new Error('PostgreSQL is shut down');
     const underWay = new AbortController();
     this.underWay = underWay;
-    const args = [`--config=${join(this.folder, CONFIG)}`, `--stanza=${stanza}`, ...command];
+    const { folder, name, place, repositories } = this;
+    const places = repositories.only(name);
+    const why = places.s3 === undefined ? null : await whyNoS3(places.s3);
+    if (why !== null) throw new KeeperError('TOOL_FAILED', why);
+    // It is written anew each time, because the key of S3 may have changed.
+    const config = await writePgbackrestConf(folder, CONFIG[name], place, stanza, places);
+    const args = [`--config=${config}`, `--stanza=${stanza}`, ...command];
+    underWay.signal.throwIfAborted();
     await run('pgbackrest', args, { limitMs, signal: underWay.signal, nice: NICE });
   }
 
@@ -280,14 +252,14 @@ export class NodeArchive implements Archive {
   }
 
   async switchSegment(): Promise<void> {
-    await (await this.sessions.common()).query('SELECT pg_switch_wal()');
+    await this.wal.switchSegment();
   }
 
   async keep(archivedTo: string | null): Promise<void> {
-    await keepFrom(await this.sessions.common(), archivedTo);
+    await this.wal.keep(this.name, archivedTo);
   }
 
   async release(): Promise<void> {
-    await releaseWal(await this.sessions.common());
+    await this.wal.release(this.name);
   }
 }

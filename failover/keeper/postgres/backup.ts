@@ -2,25 +2,24 @@
  * Runs pgBackRest for backups of this node (pgBackRest manual: commands backup, info, verify). It has a config file of its
  * own, in memory, from the same function as the archive's.
  */
-import { mkdir, readdir } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
-import { BACKUPS_MAX, BackupType, DAMAGED_MAX } from '../../contract/backups';
+import { BACKUPS_MAX, BackupType, DAMAGED_MAX, type RepositoryName } from '../../contract/backups';
 import { PATHS } from '../../contract/layout';
-import { writeWhole } from '../../disk/durable';
 import { type BackupTool, KeeperError, type RepositoryFacts } from '../ports';
-import { renderPgbackrestConf, stanzaOf } from './archive';
 import { settleTimeline } from './backup-start';
 import { readControlFile, readHistory } from './look';
 import type { OwnSessions } from './own-sessions';
 import type { Place } from './place';
 import { run } from './processes';
+import { REPOSITORY_NUMBER, Repositories, stanzaOf, writePgbackrestConf } from './repositories';
 import { holdsBackup } from './restore-timeline';
 import { freeBytes } from './room';
 import type { Stretch } from './timelines';
 
-const CONFIG = 'backup.conf';
+const CONFIG = { local: 'backup.conf', s3: 'backup-s3.conf' } as const;
 const HISTORY = /^([0-9A-F]{8})\.history$/;
 /** Limit for reading the list of backups, ms. */
 const INFO_LIMIT_MS = 60_000;
@@ -123,14 +122,14 @@ export function damagedFiles(output: string): string[] {
 /** pgBackRest of one node. */
 export class NodeBackup implements BackupTool {
   private running: AbortController | null = null;
-  /** The last write of the config. */
-  private configured: Promise<void> = Promise.resolve();
 
   constructor(
     private readonly place: Place,
     private readonly sessions: Pick<OwnSessions, 'home'>,
     private readonly folder: string = PATHS.archiveRun,
     private readonly repositoryFolder: string = PATHS.backupVolume,
+    private readonly name: RepositoryName = 'local',
+    private readonly repositories: Repositories = new Repositories(),
   ) {}
 
   async backup(
@@ -140,7 +139,7 @@ export class NodeBackup implements BackupTool {
     signal: AbortSignal,
     limitMs: number,
   ): Promise<void> {
-    const retention = keep === undefined ? [] : [`--repo1-retention-full=${keep}`];
+    const retention = keep === undefined ? [] : [`--repo${REPOSITORY_NUMBER[this.name]}-retention-full=${keep}`];
     const ended = new AbortController();
     const watching = this.watch(onProgress, ended.signal);
     try {
@@ -182,7 +181,8 @@ export class NodeBackup implements BackupTool {
     const history = await this.history().catch(() => null);
     const isLeft = (one: (typeof facts.backups)[number]) => history !== null && !holdsBackup({ history }, one);
     const left = facts.backups.filter(isLeft).map(({ label }) => label);
-    return { ...facts, left, freeBytes: await freeBytes(this.repositoryFolder).catch(() => null) };
+    const free = this.name === 's3' ? null : await freeBytes(this.repositoryFolder).catch(() => null);
+    return { ...facts, left, freeBytes: free };
   }
 
   /** The history of this leader. Its control file may still show an older timeline. */
@@ -212,28 +212,17 @@ export class NodeBackup implements BackupTool {
     return readInfo(await this.run(['--output=json', 'info'], signal, INFO_LIMIT_MS));
   }
 
-  /** A job, the look for its progress and the regular look may run at once; the file is written by one at a time. */
-  private configure(text: string): Promise<void> {
-    const { folder } = this;
-    const write = async () => {
-      await mkdir(folder, { recursive: true, mode: 0o700 });
-      await writeWhole(folder, CONFIG, text, 0o600, false);
-    };
-    this.configured = this.configured.then(write, write);
-    return this.configured;
-  }
-
   private async run(
     options: readonly string[],
     signal: AbortSignal | undefined,
     limitMs: number,
     onError?: (text: string) => void,
   ): Promise<string> {
-    const { place, folder } = this;
+    const { place, folder, name, repositories } = this;
     const { systemId } = await readControlFile(place.data);
     const stanza = stanzaOf(systemId);
-    await this.configure(renderPgbackrestConf(place, stanza));
-    const command = [...IO_PRIORITY, `--config=${join(folder, CONFIG)}`, `--stanza=${stanza}`, ...options];
+    const config = await writePgbackrestConf(folder, CONFIG[name], place, stanza, repositories.only(name));
+    const command = [...IO_PRIORITY, `--config=${config}`, `--stanza=${stanza}`, ...options];
     const how = { name: 'pgbackrest', nice: NICE, outputMax: LIST_MAX };
     return run('ionice', command, { ...how, limitMs, signal, onError });
   }

@@ -6,17 +6,17 @@
  * (`xlog.c`, StartupXLOG). The repository has no file of a candidate that was never opened, so an empty file stands for
  * each number that is taken.
  */
-import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PATHS } from '../../contract/layout';
-import { exists, syncFolder, writeWhole } from '../../disk/durable';
+import { exists, syncFolder } from '../../disk/durable';
 import { KeeperError, type MadeFrom, RESTORED, type Restorer } from '../ports';
-import { renderPgbackrestConf, stanzaOf } from './archive';
 import { readControlFile } from './look';
 import type { Place } from './place';
 import { noServerLeft } from './processes';
 import { throttled } from './receive-wal';
 import { recover } from './recover';
+import { Repositories, stanzaOf, writePgbackrestConf } from './repositories';
 import { restoreData } from './restore';
 import { freeBytes, reserveFor, usedBytes, watchRoom } from './room';
 import { locationsOf } from './tablespaces';
@@ -41,6 +41,7 @@ export class NodeRestorer implements Restorer {
   constructor(
     private readonly place: Place,
     private readonly user: DataUser,
+    private readonly repositories: Repositories = new Repositories(),
     private readonly folder: string = PATHS.archiveRun,
   ) {}
 
@@ -101,7 +102,8 @@ export class NodeRestorer implements Restorer {
     await this.remove(RESTORED);
     const { systemId } = await readControlFile(place.data);
     const stanza = stanzaOf(systemId);
-    const configPath = await this.writeConfig(stanza, data);
+    const places = this.repositories.first();
+    const configPath = await writePgbackrestConf(this.folder, CONFIG, { ...place, data }, stanza, places);
     const progress = (share: number) => tell(`${Math.round(share * 100)} % of the backup is copied`);
     await restoreData({ stanza, target, timeline, data, configPath, signal, progress });
     await this.bringUp(data, timeline, above, (file) => tell(`replayed up to ${file}`), signal, { target });
@@ -143,13 +145,6 @@ export class NodeRestorer implements Restorer {
     for (const file of taken) await rm(join(wal, file), { force: true });
     if (newTimeline > above) return newTimeline;
     throw new KeeperError('RESTORE_IMPOSSIBLE', `the data came up on timeline ${newTimeline}, which may be taken`);
-  }
-
-  private async writeConfig(stanza: string, data: string): Promise<string> {
-    const { place, folder } = this;
-    await mkdir(folder, { recursive: true, mode: 0o700 });
-    await writeWhole(folder, CONFIG, renderPgbackrestConf({ ...place, data }, stanza), 0o600, false);
-    return join(folder, CONFIG);
   }
 
   async swap(from: string, keep: string | null): Promise<void> {

@@ -5,7 +5,7 @@ import type { RestoreSource } from '../../contract/inputs';
 import { PORTS } from '../../contract/layout';
 import { linesTo } from '../../contract/log-line';
 import { printLsn } from '../../contract/lsn';
-import type { NodeSettings } from '../../contract/messages';
+import type { BackupSettings, NodeSettings } from '../../contract/messages';
 import { KEEPER_ROLE, MONITOR_ROLE } from '../../contract/naming';
 import { KeeperError, type Postgres, type ServerConfig, type Source, type View } from '../ports';
 import { NodeArchive } from './archive';
@@ -25,10 +25,12 @@ import { type Exit, Postmaster } from './postmaster';
 import { isConnecting, isUnnamed, noServerLeft, serverProcesses, waitingConnections } from './processes';
 import { promote } from './promotion';
 import { reach } from './rejoin';
+import { Repositories } from './repositories';
 import { NodeRestore } from './restore-source';
 import { NodeRestorer } from './restorer';
 import { RoleList } from './role-list';
 import { ServerLog } from './server-log';
+import { SharedWal } from './shared-wal';
 import { dropLedSlots, ensureSlots, releaseRows } from './slots';
 import { mustHaveTablespaces } from './tablespaces';
 
@@ -64,6 +66,9 @@ export class Server implements Postgres {
   onProgress: (text: string) => void = () => undefined;
   readonly archive: NodeArchive;
   readonly backups: NodeBackup;
+  readonly archiveS3: NodeArchive;
+  readonly backupsS3: NodeBackup;
+  private readonly repositories = new Repositories();
   readonly restore: Postgres['restore'];
   /** Null: this cluster begins empty. */
   private readonly restored: NodeRestore | null;
@@ -90,8 +95,11 @@ export class Server implements Postgres {
   ) {
     const sessions = new OwnSessions(place.node);
     this.sessions = sessions;
-    this.archive = new NodeArchive(place, sessions);
+    const wal = new SharedWal(sessions, ['local', 's3']);
+    this.archive = new NodeArchive(place, sessions, undefined, 'local', this.repositories, wal);
     this.backups = new NodeBackup(place, sessions);
+    this.archiveS3 = new NodeArchive(place, sessions, undefined, 's3', this.repositories, wal);
+    this.backupsS3 = new NodeBackup(place, sessions, undefined, undefined, 's3', this.repositories);
     this.files = new Configuration(place, memoryLimitBytes);
     this.data = new DataFolder(place, this.files, this.warning, {
       isRunning: () => this.run !== null,
@@ -99,7 +107,7 @@ export class Server implements Postgres {
     });
     this.restored = restoreFrom === undefined ? null : new NodeRestore(place, restoreFrom);
     this.restore = this.restored?.into(() => this.data.emptyFresh());
-    this.restorer = new NodeRestorer(place, { replaced: () => this.data.replaced() });
+    this.restorer = new NodeRestorer(place, { replaced: () => this.data.replaced() }, this.repositories);
     this.canary = new Canary(sessions);
     const reload = () => this.run?.postmaster.signal('SIGHUP');
     const lists = { conf: place.conf, warning: this.warning, reload };
@@ -111,6 +119,12 @@ export class Server implements Postgres {
       prove: (limitMs) => provePostmaster(SOCKET, limitMs),
       runs: () => this.run?.postmaster.seemsWell() === true,
     });
+  }
+
+  /** The places of the backups, as the monitor says. */
+  usePlaces(places: BackupSettings | undefined): void {
+    this.repositories.local = places?.local !== false;
+    this.repositories.s3 = places?.s3;
   }
 
   async observe(): Promise<View> {
@@ -161,6 +175,7 @@ export class Server implements Postgres {
     const cleanLeader = view.control.clean && view.control.checkpointLsn !== null;
     warning.text = null;
     this.archive.begin();
+    this.archiveS3.begin();
     sessions.begin(config.settings.databaseName);
     await roles.begin(config.settings.databaseUser);
     await this.gate.begin(config.settings);
@@ -199,6 +214,7 @@ export class Server implements Postgres {
     this.sessions.end();
     this.gate.shut();
     this.archive.close();
+    this.archiveS3.close();
     this.canary.drop();
     this.beats.stop();
     if (told) return;
@@ -228,8 +244,8 @@ export class Server implements Postgres {
     if (run === null) return;
     this.beats.stop();
     this.gate.shut();
-    this.archive.close();
-    this.backups.stop();
+    for (const archive of [this.archive, this.archiveS3]) archive.close();
+    for (const backups of [this.backups, this.backupsS3]) backups.stop();
     await run.postmaster.stop();
   }
 

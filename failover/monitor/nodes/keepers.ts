@@ -5,7 +5,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { createServer, type Server, type Socket } from 'node:net';
-import type { Gap, JobOrder } from '../../contract/backups';
+import type { Gap, JobOrder, RepositoryName } from '../../contract/backups';
 import { inBackground } from '../../contract/errors';
 import { onFrames, sendFrames } from '../../contract/frames';
 import {
@@ -76,8 +76,10 @@ export class KeeperServer implements Keepers {
   private archivist: { node: string; term: number } | null = null;
   /** Up to where the repository has what that node, or the last one, wrote; undefined: not known. */
   private archived: ArchivedPart | undefined;
+  /** The same for the backups in S3. */
+  private archivedS3: (ArchivedPart & { place: string }) | undefined;
   /** The job for the backups that it is asked for. */
-  private job: JobOrder | null = null;
+  private readonly jobs = new Map<RepositoryName, JobOrder>();
   /** The restore whose former data are to be removed. */
   private confirmed: string | undefined;
   private tls: TlsSettings | undefined;
@@ -143,16 +145,22 @@ export class KeeperServer implements Keepers {
     if (archivist === null) return { type: 'ping', n, ...confirmed };
     const mayArchive = archivist.node === view.name && answered !== null;
     const archive = mayArchive ? { archive: { term: archivist.term, heard: answered } } : {};
-    const job = mayArchive && this.job !== null ? { backup: this.job } : {};
-    return { type: 'ping', n, ...archive, ...job, ...archived, ...confirmed };
+    const job = (name: RepositoryName) => {
+      const backup = this.jobs.get(name);
+      return mayArchive && backup !== undefined ? { backup } : {};
+    };
+    const { archivedS3 } = this;
+    const s3 = archivedS3 === undefined ? {} : { s3: { ...job('s3'), ...archivedS3 } };
+    return { type: 'ping', n, ...archive, ...job('local'), ...archived, ...s3, ...confirmed };
   }
 
   archive(by: { node: string; term: number } | null): void {
     this.archivist = by;
   }
 
-  backup(order: JobOrder | null): void {
-    this.job = order;
+  backup(order: JobOrder | null, name: RepositoryName = 'local'): void {
+    if (order === null) this.jobs.delete(name);
+    else this.jobs.set(name, order);
   }
 
   removeKept(id: string | undefined): void {
@@ -234,7 +242,7 @@ export class KeeperServer implements Keepers {
   forget(nowMs: number): void {
     // Another node may have been opened meanwhile; the next decision says who archives.
     this.archivist = null;
-    this.job = null;
+    this.jobs.clear();
     for (const peer of this.peers.values()) {
       peer.answers.age();
       const { link, view } = peer.period;
@@ -378,10 +386,17 @@ export class KeeperServer implements Keepers {
       return;
     }
     view.status = status;
-    if (view.name === this.archivist?.node) this.archived = archivedBy(status) ?? this.archived;
+    if (view.name === this.archivist?.node) {
+      this.archived = archivedBy(status) ?? this.archived;
+      const { s3 } = status;
+      const archived = s3 && archivedBy(s3);
+      // A job in S3 needs the place alone.
+      if (s3 !== undefined && archived !== undefined) this.archivedS3 = { ...archived, place: s3.place };
+    }
     view.slots = status.slots ?? view.slots;
     // The next status may come before the next cycle, and it has only what changed since.
     view.repository = status.backup?.repository ?? view.repository;
+    view.repositoryS3 = status.s3?.backup?.repository ?? view.repositoryS3;
     if (streamingFrom !== null) view.streamingSeenAtMs = nowMs;
     if (heartbeatSeen === null || (heartbeat !== null && heartbeatSeen <= heartbeat)) return;
     period.heartbeat = heartbeatSeen;
@@ -395,14 +410,14 @@ const LEVELS = { info: 'INFO', warn: 'WARN', error: 'ERROR' } as const;
 /** The fields of the view that a stall of the monitor resets (S11). */
 const NOTHING_SEEN = { status: null, streamingSeenAtMs: null, heartbeatSeenAtMs: null, probe: null, refusedAtMs: null };
 
-/** What a ping says of the repository. */
+/** What a ping says of a repository. */
 interface ArchivedPart {
   archivedTo: string;
   archivedTimeline?: number;
   archivedGaps?: Gap[];
 }
 
-function archivedBy({ archive }: Status): ArchivedPart | undefined {
+function archivedBy({ archive }: Pick<Status, 'archive'>): ArchivedPart | undefined {
   if (archive === undefined || archive.archivedTo === null) return undefined;
   const { archivedTo, timeline, gaps } = archive;
   return {

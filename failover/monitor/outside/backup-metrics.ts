@@ -1,8 +1,8 @@
 /** The gauges of the backups, for metrics.ts. */
-import type { BackupSummary } from '../../contract/api';
+import type { BackupPart, BackupSummary } from '../../contract/api';
 
 /** Name, help and value of each gauge; null: the gauge is left out. */
-const GAUGES: readonly (readonly [name: string, help: string, (backup: BackupSummary) => number | null])[] = [
+const GAUGES: readonly (readonly [name: string, help: string, (backup: BackupPart) => number | null])[] = [
   ['archive_open', '1: the leader archives its write-ahead log.', ({ archive }) => Number(archive.open)],
   ['archive_waiting_bytes', 'Write-ahead log that waits for the archive.', ({ archive }) => archive.waitingBytes],
   [
@@ -36,28 +36,30 @@ function seconds(at: string | undefined): number | null {
   return at === undefined ? null : Date.parse(at) / 1_000;
 }
 
-/** Where the backups are. A second repository would have another name. */
-const LABELS = { repository: 'volume' };
+/** Names of the places in the label. */
+const LABEL = { local: 'volume', s3: 's3' } as const;
 
 interface Gauge {
   reset(): void;
-  set(labels: typeof LABELS, value: number): void;
+  set(labels: { repository: string }, value: number): void;
 }
 
 /** The gauges of the backups. They have no value in a stack without backups, and while it is not known. */
 export class BackupGauges {
-  private readonly all: { gauge: Gauge; figureOf: (backup: BackupSummary) => number | null }[];
+  private readonly all: { gauge: Gauge; figureOf: (backup: BackupPart) => number | null }[];
 
   /** `make` makes a gauge by its name, help and labels. */
-  constructor(make: (name: string, help: string, labels: (keyof typeof LABELS)[]) => Gauge) {
+  constructor(make: (name: string, help: string, labels: 'repository'[]) => Gauge) {
     this.all = GAUGES.map(([name, help, figureOf]) => ({ gauge: make(name, help, ['repository']), figureOf }));
   }
 
   fill(backup: BackupSummary | undefined): void {
     for (const { gauge, figureOf } of this.all) {
       gauge.reset();
-      const value = backup === undefined ? null : figureOf(backup);
-      if (value !== null) gauge.set(LABELS, value);
+      for (const part of [backup, backup?.second]) {
+        const value = part === undefined ? null : figureOf(part);
+        if (part !== undefined && value !== null) gauge.set({ repository: LABEL[part.repository ?? 'local'] }, value);
+      }
     }
   }
 }

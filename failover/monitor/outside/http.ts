@@ -16,7 +16,7 @@ import { bodyLimit } from 'hono/body-limit';
 import { getMimeType } from 'hono/utils/mime';
 import type { z } from 'zod';
 import { type Answer, Bodies, type Command } from '../../contract/api';
-import type { JobKind, RestoreTarget } from '../../contract/backups';
+import type { JobKind, RepositoryName, RestoreTarget } from '../../contract/backups';
 import type { Pair } from '../../contract/certificates';
 import { PAGE_FILES, type PageFiles } from '../../contract/layout';
 import type { Request } from '../../core/state/observation';
@@ -150,7 +150,7 @@ type Body<K extends Command> = z.infer<(typeof Bodies)[K]>;
 /** What each command asks the loop for, or the schedule of the backups. */
 type Asked =
   | Exclude<Request, { kind: 'restore' }>
-  | { readonly kind: 'backup'; readonly job: JobKind }
+  | { readonly kind: 'backup'; readonly job: JobKind; readonly repository?: RepositoryName }
   | { readonly kind: 'restore'; readonly target: RestoreTarget };
 
 const REQUESTS: { readonly [K in Command]: (body: Body<K>, wallMs: number) => Asked } = {
@@ -162,7 +162,7 @@ const REQUESTS: { readonly [K in Command]: (body: Body<K>, wallMs: number) => As
   },
   resume: () => ({ kind: 'resume', by: 'person' }),
   rebuild: ({ node }) => ({ kind: 'rebuild', node }),
-  backup: ({ kind: job }) => ({ kind: 'backup', job }),
+  backup: ({ kind: job, repository }) => ({ kind: 'backup', job, ...(repository && { repository }) }),
   restore: ({ to: target }) => ({ kind: 'restore', target }),
   'restore-undo': () => ({ kind: 'undo' }),
   'restore-confirm': () => ({ kind: 'confirm' }),
@@ -173,7 +173,7 @@ function answerTo({ commands, backups }: HttpParts, asked: Asked, dryRun: boolea
   if (asked.kind !== 'backup' && asked.kind !== 'restore') return ask(asked);
   const none = 'backups are off in this stack (backup: false)';
   if (backups === undefined) return { done: false, message: none, leader: null, term: 0, tookMs: 0 };
-  if (asked.kind === 'backup') return backups().backup(asked.job, dryRun);
+  if (asked.kind === 'backup') return backups().backup(asked.job, dryRun, asked.repository);
   const request = backups().restore(asked.target);
   return 'refusal' in request ? backups().refuse(request.refusal) : ask(request);
 }

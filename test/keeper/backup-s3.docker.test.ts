@@ -1,0 +1,164 @@
+/** One real node with backups in two places: its volume, and S3 behind TLS, which is also killed and slow. */
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { restoreTest } from '../../cli/backup-check';
+import type { JobEnd, JobKind, S3Settings } from '../../failover/contract/backups';
+import { PATHS } from '../../failover/contract/layout';
+import { compareLsn } from '../../failover/contract/lsn';
+import type { RestoreTestResult } from '../../failover/contract/restore-test';
+import { run } from '../../scripts/lib/exec';
+import { S3Server } from '../rig/s3-server';
+import { waitFor } from '../rig/wait';
+import { docker, NodePair } from './node-containers';
+
+const JOB_LIMIT_MS = 60_000;
+const ARCHIVED_LIMIT_MS = 30_000;
+/** A shutdown takes a few tenths of a second; S3 must not make it longer. */
+const STOPPED_LIMIT_MS = 3_000;
+const SECRET = 'TheSecretOfTheAccessKey';
+
+const s3 = new S3Server('bs3-moto', '10.211.18.1', 17_448, 'backups');
+const hosts = [`${s3.host}:${s3.address}`];
+const pair = new NodePair({ prefix: 'bs3', subnet: '10.211.18', port: 17_498, hosts });
+const { a: NODE, monitor } = pair;
+const psql = (text: string) => docker('exec', NODE, 'psql', '-U', 'postgres', '-Atc', text);
+const shell = (text: string) => docker('exec', NODE, 'sh', '-c', text);
+const status = () => monitor.view(NODE).status;
+
+let jobs = 0;
+async function ended(kind: JobKind): Promise<JobEnd> {
+  const id = `s3-job-${++jobs}`;
+  monitor.jobS3 = { id, kind };
+  const { s3: seen } = await monitor.until(NODE, (s) => s.s3?.backup?.last?.id === id, `ends ${kind}`, JOB_LIMIT_MS);
+  const last = seen?.backup?.last;
+  if (last == null) throw new Error('the job has no end');
+  console.log(`${kind} in S3: ${last.result} after ${last.tookMs} ms: ${last.message}`);
+  return last;
+}
+
+/** Ends the present file of write-ahead log, and returns the position after it. */
+async function fill(): Promise<string> {
+  await psql("SELECT pg_logical_emit_message(false, 'filler', 'x')");
+  return psql('SELECT pg_switch_wal()');
+}
+const has = (place: 'local' | 's3', position: string) => {
+  const view = place === 'local' ? status()?.archive : status()?.s3?.archive;
+  return view?.archivedTo != null && compareLsn(view.archivedTo, position) >= 0;
+};
+const archives = (place: 'local' | 's3', position: string, limitMs = ARCHIVED_LIMIT_MS) =>
+  monitor.until(NODE, () => has(place, position), `${place} has ${position}`, limitMs);
+
+beforeAll(async () => {
+  await s3.start();
+  await pair.startAlone();
+  await s3.listen();
+  const place: S3Settings = {
+    ...{ endpoint: s3.endpoint, bucket: s3.bucket, region: 'us-east-1', path: '/of/this' },
+    ...{ key: 'TheAccessKey', secret: SECRET, uriStyle: 'path', ca: s3.ca },
+  };
+  monitor.settle({ ...pair.settings, backup: { leaseMs: 2_000, queueBytes: 1e9, keep: 2, s3: place } });
+  monitor.archivist = { node: NODE, term: 1 };
+  await monitor.until(NODE, (s) => s.archive?.open === true && s.s3?.archive?.open === true, 'has the lease', 30_000);
+  await psql('CREATE TABLE rows AS SELECT generate_series(1, 1000) AS n');
+}, 300_000);
+
+afterAll(async () => {
+  s3.close();
+  await pair.remove();
+  await s3.remove();
+});
+
+it('archives to both places, and makes a backup in S3', async () => {
+  const position = await fill();
+  await Promise.all([archives('local', position), archives('s3', position)]);
+  expect((await ended('full')).result).toBe('done');
+  const config = `${PATHS.archiveRun}/backup-s3.conf`;
+  expect(await docker('exec', NODE, 'stat', '-c', '%a', config)).toBe('600');
+});
+
+it('shows the secret of S3 nowhere but in the file in memory', async () => {
+  const seen = await Promise.all([
+    docker('logs', NODE),
+    docker('inspect', NODE),
+    docker('top', NODE, '-eo', 'pid,args'),
+  ]);
+  for (const text of seen) expect(text.includes(SECRET)).toBe(false);
+  const files = `grep -rl ${SECRET} ${PATHS.nodeVolume} /tmp /etc 2>/dev/null || true`;
+  expect(await shell(files)).toBe('');
+  expect(JSON.stringify(status())).not.toContain(SECRET);
+});
+
+/** Tests a restore as the command does; the archive promises what was written by now. */
+async function tested(repository: 'local' | 's3', to = new Date()): Promise<RestoreTestResult> {
+  const window = { from: to.toISOString(), to: to.toISOString() };
+  const result = await restoreTest(run, NODE, { repository, window });
+  console.log(`restore test of ${repository}: ${result.result} after ${result.tookMs} ms: ${result.message}`);
+  return result;
+}
+const containers = () => docker('ps', '-aq', '--filter', `name=${NODE}-check`);
+
+it('restores the newest backup of each place in a container of its own, of which nothing is left', async () => {
+  monitor.job = { id: 'local-job', kind: 'full' };
+  await monitor.until(NODE, (s) => s.backup?.last?.id === 'local-job', 'makes a backup in the volume', JOB_LIMIT_MS);
+  const written = new Date();
+  const position = await fill();
+  await Promise.all([archives('local', position), archives('s3', position)]);
+  for (const place of ['local', 's3'] as const) {
+    const { result, message, label, newest } = await tested(place, written);
+    expect([result, message]).toEqual(['done', expect.stringContaining('are sound')]);
+    expect(label).toMatch(/^\d{8}-\d{6}F$/);
+    expect(Date.parse(newest ?? '')).toBeGreaterThan(written.getTime() - 10_000);
+  }
+  expect(await docker('volume', 'ls', '-q', '--filter', 'label=postgres-failover.role=restore-test')).toBe('');
+  expect(await containers()).toBe('');
+  // The extension is in the copy alone.
+  expect(await psql("SELECT count(*) FROM pg_extension WHERE extname = 'amcheck'")).toBe('0');
+});
+
+it('fails and names the cause when a file of the repository is damaged, or the archive ends too early', async () => {
+  const early = await tested('local', new Date(Date.now() + 3_600_000));
+  expect([early.result, early.message]).toEqual(['failed', expect.stringContaining('the archive promises all up to')]);
+  const found = await docker('exec', NODE, 'find', PATHS.backupVolume, '-path', '*/backup/*/bundle/*', '-type', 'f');
+  const file = found.split('\n').sort().at(0) ?? '';
+  await shell(`cp -p ${file} /tmp/kept && printf 'XXXXXXXX' | dd of=${file} bs=1 seek=4096 conv=notrunc 2>/dev/null`);
+  const { result, message } = await tested('local');
+  await shell(`cp -p /tmp/kept ${file}`);
+  expect(result).toBe('failed');
+  // The file of the data whose backup is damaged.
+  expect(message).toMatch(/restoring '[^']+\/data\/[^']+'/);
+  await waitFor('its container is gone', 10_000, async () => (await containers()) === '');
+});
+
+it('goes on in the volume while S3 is dead, says why, and catches up', async () => {
+  s3.turn('shut');
+  const first = await fill();
+  await archives('local', first);
+  const { s3: seen } = await monitor.until(
+    NODE,
+    (s) => s.s3?.archive?.problem !== undefined,
+    'says what is wrong',
+    JOB_LIMIT_MS,
+  );
+  console.log(`S3 dead: ${seen?.archive?.problem}`);
+  expect(seen?.archive?.problem).toMatch(/S3|s3\.test|TLS|connect/i);
+  expect(status()?.archive?.problem).toBeUndefined();
+  const second = await fill();
+  await archives('local', second);
+  expect(has('s3', first)).toBe(false);
+  // The slot keeps what S3 does not have.
+  const kept = await psql("SELECT restart_lsn FROM pg_replication_slots WHERE slot_name = 'failover_archive'");
+  expect(compareLsn(kept, first)).toBeLessThan(0);
+  s3.turn('open');
+  await archives('s3', second, 90_000);
+  expect(status()?.s3?.archive?.gaps).toBeUndefined();
+});
+
+it('stops without waiting for S3 that answers nothing', async () => {
+  s3.turn('silent');
+  await fill();
+  await monitor.wait(() => (status()?.s3?.archive?.waiting ?? 0) > 0, 'waits for S3', 20_000);
+  const fromMs = performance.now();
+  monitor.order(NODE, 1, { kind: 'stop' });
+  await monitor.until(NODE, (s) => s.postgres.state === 'stopped', 'stopped', STOPPED_LIMIT_MS);
+  console.log(`stopped while S3 says nothing: ${Math.round(performance.now() - fromMs)} ms`);
+  expect(await docker('top', NODE, '-eo', 'pid,args')).not.toMatch(/pgbackrest .*archive-push/);
+});
