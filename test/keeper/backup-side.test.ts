@@ -99,3 +99,17 @@ it('gives up a second place when the restore itself is called off', async () => 
   await expect(finishPlaces([side('local'), s3], restore.signal)).rejects.toThrow('another order');
   expect(host.settings.backup).toBeDefined();
 });
+
+it('takes no gap of the other place for its own', async () => {
+  const { side, prepared } = rig({ ...LIMITS, s3: S3 });
+  const s3 = side('s3');
+  for (const n of [1, 2]) {
+    s3.pinged({
+      ...{ type: 'ping', n, archive: { term: 3, heard: n - 1 }, archivedTo: '0/400000', archivedTimeline: 1 },
+      archivedGaps: [gap(1)],
+      s3: { place: s3Place(S3), archivedTo: '0/200000', archivedTimeline: 1 },
+    });
+  }
+  await settle();
+  expect(prepared).toEqual([{ lsn: '0/200000', timeline: 1, gaps: [] }]);
+});
