@@ -71,12 +71,13 @@ export type ConfigValues = {
 export function readSettings(): Settings {
   const namespace = `${pulumi.getProject()}:`;
   const own = Object.entries(pulumi.runtime.allConfig()).filter(([key]) => key.startsWith(namespace));
-  const s3 = `${namespace}backupS3`;
-  // It is not in the types of the SDK.
-  const { isConfigSecret } = pulumi.runtime as { isConfigSecret?: (key: string) => boolean };
-  if (own.some(([key]) => key === s3) && isConfigSecret?.(s3) === false) throw new pulumi.RunError(PLAIN_S3);
   const raw = own.map(([key, value]) => [key.slice(namespace.length), value]);
-  return checked(`The config of stack ${pulumi.getStack()}`, Object.fromEntries(raw));
+  const settings = checked(`The config of stack ${pulumi.getStack()}`, Object.fromEntries(raw));
+  // It is not in the types of the SDK. The empty default of Pulumi.yaml is no secret.
+  const { isConfigSecret } = pulumi.runtime as { isConfigSecret?: (key: string) => boolean };
+  const isReadable = isConfigSecret?.(`${namespace}backupS3`) === false;
+  if (settings.backupS3 !== undefined && isReadable) throw new pulumi.RunError(PLAIN_S3);
+  return settings;
 }
 
 const PLAIN_S3 =

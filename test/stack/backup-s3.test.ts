@@ -92,6 +92,9 @@ it('refuses a secret that the stack’s config shows to all', () => {
   expect(() => readSettings()).toThrow(/backupS3: its secret is readable .*--secret --path backupS3\.secret/s);
   pulumi.runtime.setAllConfig(values, [key]);
   expect(readSettings().backupS3?.bucket).toBe('backups');
+  // Pulumi.yaml's default.
+  pulumi.runtime.setAllConfig({ ...values, [key]: '{}' }, []);
+  expect(readSettings().backupS3).toBeUndefined();
 });
 
 it('looks at the folder and the authorities before anything is created', () => {
