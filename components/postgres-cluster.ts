@@ -75,7 +75,7 @@ export class PostgresCluster extends pulumi.ComponentResource {
   readonly poolUrl: pulumi.Output<string> | undefined;
   /** Token of the monitor's commands (`Authorization: Bearer …`). Secret. */
   readonly adminToken: pulumi.Output<string>;
-  /** Passphrase of the backups' repository. Without it nobody can restore a backup. Secret; undefined without backups. */
+  /** Passphrase of the backups' repository. No backup can be restored without it. Secret; undefined without backups. */
   readonly backupPassphrase: pulumi.Output<string> | undefined;
   /** Password of pgAdmin's login page; undefined without pgAdmin. Secret. */
   readonly pgadminLogin: pulumi.Output<string> | undefined;

@@ -499,9 +499,9 @@ export const MonitorFrame = z.discriminatedUnion('type', [
     type: z.literal('ping'),
     n: z.number().int(),
     /**
-     * Sent to the opened leader alone: it may archive, and let clients of replication in, in this term. `heard`: number of the last ping whose answer the
-     * monitor had when it said so. The lease is counted from the moment at which the keeper sent that answer, so a late
-     * ping gives no time.
+     * Sent to the opened leader alone: it may archive, and let clients of replication in, in this term. `heard`: number
+     * of the last ping whose answer the monitor had when it said so. The lease is counted from the moment at which the
+     * keeper sent that answer, so a late ping gives no time.
      */
     archive: z.object({ term: z.number().int(), heard: z.number().int() }).optional(),
     /** `archivedTo`, `timeline` and `gaps` of the node that archives, or archived last. */

@@ -53,7 +53,7 @@ interface Running {
   readonly abort: AbortController;
 }
 
-/** The leadership ended, so the job is nobody's fault. */
+/** The job ended with the leadership, which is no failure of it. */
 class Stopped extends Error {}
 
 export class BackupJobs {

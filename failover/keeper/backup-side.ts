@@ -1,6 +1,6 @@
 /**
- * Archive and backups of one place. Each place has its own, which knows nothing of the other: what the keeper is for them is
- * shown to each as if there were only its place.
+ * Archive and backups of one place. Each place has its own, which knows nothing of the other: it sees of the keeper only
+ * what concerns its place.
  */
 import { createHash } from 'node:crypto';
 import type { BackupView, RepositoryName, S3Settings } from '../contract/backups';
