@@ -9,6 +9,8 @@ const Steps = z.object({ steps: z.array(z.object({ op: z.string(), urn: z.string
 const HARMLESS = ['same', 'update'];
 /** How many of them each release's stack has: two volumes of HAProxy, the monitor's, one a node; two networks. */
 const KEPT = { Volume: 6, Network: 2 };
+/** What no release had yet: the volume of the backups. */
+const NEW: Readonly<Record<string, readonly string[]>> = { Volume: ['cluster-postgres-backup'] };
 
 describe.each(versions())('a stack of release %s', (version) => {
   let stack: Imported | undefined;
@@ -21,8 +23,11 @@ describe.each(versions())('a stack of release %s', (version) => {
       const { steps } = Steps.parse(JSON.parse(await stack.pulumi('preview', '--json', '--show-sames')));
       for (const [kind, count] of Object.entries(KEPT)) {
         const of = steps.filter(({ urn }) => urn.split('::').at(-2)?.endsWith(`:${kind}`) === true);
-        expect(of.filter(({ op }) => !HARMLESS.includes(op))).toEqual([]);
-        expect(of).toHaveLength(count);
+        const made = of.filter(({ op }) => op === 'create').map(({ urn }) => urn.split('::').at(-1));
+        expect(made).toEqual(NEW[kind] ?? []);
+        const kept = of.filter(({ op }) => op !== 'create');
+        expect(kept.filter(({ op }) => !HARMLESS.includes(op))).toEqual([]);
+        expect(kept).toHaveLength(count);
       }
       // Each is looked for under its former name, too, so none is taken for gone.
       expect(steps.filter(({ op }) => op === 'delete')).toEqual([]);
