@@ -4,8 +4,9 @@
  */
 
 import type { BackupPart } from '../failover/contract/api';
-import type { RepositoryName } from '../failover/contract/backups';
-import { PATHS } from '../failover/contract/layout';
+import { partsOf, type RepositoryName } from '../failover/contract/backups';
+import { fromJson } from '../failover/contract/json';
+import { BACKUP_CONFIG, PATHS } from '../failover/contract/layout';
 import { type RestoreTestInput, RestoreTestResult } from '../failover/contract/restore-test';
 import type { JobOptions } from './backup';
 import { clientOf } from './commands';
@@ -22,7 +23,6 @@ const CPU_SHARES = '64';
 const PIDS = '256';
 /** It has no name, so it goes with its container. */
 const VOLUME = `type=volume,target=${PATHS.nodeVolume},volume-label=postgres-failover.role=restore-test`;
-const CONFIG = { local: 'backup.conf', s3: 'backup-s3.conf' } as const;
 
 type Promised = Pick<BackupPart, 'repository' | 'window'>;
 
@@ -80,7 +80,7 @@ async function leaderFacts(run: Run, leader: string): Promise<LeaderFacts> {
 /** Passphrase and keys, from the leader's memory. */
 async function inputOf(run: Run, leader: string, part: Promised): Promise<RestoreTestInput> {
   const { repository = 'local' } = part;
-  const config = await output(run, ['exec', leader, 'cat', `${PATHS.archiveRun}/${CONFIG[repository]}`]);
+  const config = await output(run, ['exec', leader, 'cat', `${PATHS.archiveRun}/${BACKUP_CONFIG[repository]}`]);
   const file = /^repo\d-storage-ca-file=(\S+)$/m.exec(config)?.[1];
   const ca = file === undefined ? undefined : await output(run, ['exec', leader, 'cat', file]);
   const promisedMs = part.window === null ? null : Date.parse(part.window.to);
@@ -89,7 +89,7 @@ async function inputOf(run: Run, leader: string, part: Promised): Promise<Restor
 
 function partOf(first: BackupPart & { second?: BackupPart | undefined }, wanted: string | undefined): BackupPart {
   if (wanted === undefined) return first;
-  const parts = [first, ...(first.second ? [first.second] : [])];
+  const parts = partsOf<BackupPart>(first);
   const found = parts.find(({ repository = 'local' }) => repository === wanted);
   if (found !== undefined) return found;
   const names = parts.map(({ repository = 'local' }) => repository).join(' or ');
@@ -115,17 +115,9 @@ export async function restoreTest(run: Run, leader: string, part: Promised): Pro
   const [facts, input] = await Promise.all([leaderFacts(run, leader), inputOf(run, leader, part)]);
   const args = containerArgs(`${leader}-check`, facts, input.repository);
   const ran = await run('docker', args, { deadlineMs: TEST_LIMIT_MS, input: JSON.stringify(input) });
-  const result = resultOf(ran.stdout);
+  const result = fromJson(RestoreTestResult, ran.stdout.trim().split('\n').at(-1) ?? '');
   if (result === null) throw new Failed(EXIT.failed, `The test did not end as it should: ${ran.tail.join(' ')}`);
   return result;
-}
-
-function resultOf(stdout: string): RestoreTestResult | null {
-  try {
-    return RestoreTestResult.parse(JSON.parse(stdout.trim().split('\n').at(-1) ?? ''));
-  } catch {
-    return null;
-  }
 }
 
 function linesOf({ result, message, label, newest, tookMs }: RestoreTestResult): string[] {

@@ -142,3 +142,8 @@ export const RestoreTarget = z.discriminatedUnion('kind', [
   }),
 ]);
 export type RestoreTarget = z.infer<typeof RestoreTarget>;
+
+/** The places of the backups: the first, and the second if there is one. */
+export function partsOf<T extends object>(backup: T & { readonly second?: T | undefined }): T[] {
+  return backup.second === undefined ? [backup] : [backup, backup.second];
+}

@@ -46,6 +46,12 @@ export const PATHS = {
  */
 export const API_CERTIFICATE = 'api.pem';
 
+/** Files in {@link PATHS}`.archiveRun`: pgBackRest's config of each place, for the jobs. They hold the passphrase. */
+export const BACKUP_CONFIG = { local: 'backup.conf', s3: 'backup-s3.conf' } as const;
+
+/** File in {@link PATHS}`.backupVolume` of a stack that began with a restore: what was restored (`Restored`). */
+export const RESTORED_FILE = 'restored.json';
+
 /** Fixed ports inside the networks. The stack's config decides what is published on the host. */
 export const PORTS = {
   postgres: 5432,

@@ -315,7 +315,7 @@ export const ArchiveView = z.object({
 });
 export type ArchiveView = z.infer<typeof ArchiveView>;
 
-/** Short name of one place in S3; see `s3Place` in keeper/repositories.ts. */
+/** Short name of one place in S3; see `s3Place` in keeper/backup-side.ts. */
 const S3Place = z.string().max(64);
 
 /** Why a keeper cannot carry out its order now. */

@@ -49,6 +49,17 @@ export const RepositoryLook = z.object({
 });
 export type RepositoryLook = z.infer<typeof RepositoryLook>;
 
+/** What was restored, for people and for the command that asked for it. */
+export const Restored = z.object({
+  stanza: z.string(),
+  target: RestoreTarget,
+  timeline: z.number().int(),
+  /** Time of the last commit that the data has (UTC); null: there was none after the backup. */
+  lastCommit: z.string().nullable(),
+  lsn: z.string(),
+});
+export type Restored = z.infer<typeof Restored>;
+
 const Id = z.string().max(64);
 
 /** Where the data come from. `timeline`: the one on which the target lies. `kept`: the data from before that restore. */

@@ -10,6 +10,7 @@ import type { ArchiveView, BackupSettings, MonitorFrame, NodeSettings } from '..
 import type { Leadership } from './leadership';
 import type { Archive, Archived, Clock, View } from './ports';
 import type { NoteLevel } from './pursuit-host';
+import { SentAnswers } from './sent-answers';
 
 /** Interval between two looks at the slot and at a queue that grows, ms. */
 const LOOK_MS = 5_000;
@@ -20,8 +21,6 @@ const RETRY_MAX_MS = 60_000;
 const GUARD_MS = 50;
 /** What is older than this is in the repository, ms: a file that is not full by then is finished. */
 const SWITCH_MS = 60_000;
-/** Most answers that are remembered; the monitor sends ten pings a second. */
-const ANSWERS_MAX = 64;
 
 type Ping = Extract<MonitorFrame, { type: 'ping' }>;
 
@@ -53,8 +52,7 @@ interface Tour {
 export class Archiving {
   /** What the repository has, as the monitor said last, or as this node left it; null: not known. */
   private archived: Archived | null = null;
-  /** When the answers to the last pings were sent, boot time, ms. */
-  private readonly answers = new Map<number, number>();
+  private readonly answers = new SentAnswers();
   /** End of the lease, boot time, ms. */
   private untilMs = Number.NEGATIVE_INFINITY;
   private tour: Tour | null = null;
@@ -100,9 +98,7 @@ export class Archiving {
       this.end();
       return;
     }
-    this.answers.set(n, this.archive.bootMs());
-    const oldest = this.answers.keys().next();
-    if (this.answers.size > ANSWERS_MAX && oldest.done !== true) this.answers.delete(oldest.value);
+    this.answers.add(n, this.archive.bootMs());
     if (archive === undefined) this.end();
     else this.renew(archive, backup);
   }
@@ -127,7 +123,7 @@ export class Archiving {
       return;
     }
     if (this.tour?.leadership !== leadership || this.tour.timeline !== timeline) this.end();
-    const sentMs = this.answers.get(heard) ?? Number.NEGATIVE_INFINITY;
+    const sentMs = this.answers.at(heard) ?? Number.NEGATIVE_INFINITY;
     this.untilMs = Math.max(this.untilMs, sentMs + leaseMs);
     // A new leader's clients have the machine to themselves for a while.
     if (!leadership.calm || this.untilMs <= this.archive.bootMs()) return;

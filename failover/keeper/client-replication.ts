@@ -7,10 +7,8 @@ import type { MonitorFrame, NodeSettings } from '../contract/messages';
 import type { AcceptedOrder } from './keeper-state';
 import type { Leadership } from './leadership';
 import type { ClientGate } from './ports';
+import { SentAnswers } from './sent-answers';
 import { sameSync } from './sync';
-
-/** Most answers that are remembered; the monitor sends ten pings a second. */
-const ANSWERS_MAX = 64;
 
 type Ping = Extract<MonitorFrame, { type: 'ping' }>;
 
@@ -23,8 +21,7 @@ export interface ReplicationHost {
 }
 
 export class ClientReplication {
-  /** When the answers to the last pings were sent, boot time, ms. */
-  private readonly answers = new Map<number, number>();
+  private readonly answers = new SentAnswers();
   /** The newest lease: in which term, and its end, boot time, ms. */
   private lease = { term: 0, untilMs: Number.NEGATIVE_INFINITY };
 
@@ -37,10 +34,8 @@ export class ClientReplication {
   pinged({ n, archive }: Ping): void {
     const replication = this.host.settings?.replication;
     if (replication !== undefined) {
-      this.answers.set(n, this.gate.bootMs());
-      const oldest = this.answers.keys().next();
-      if (this.answers.size > ANSWERS_MAX && oldest.done !== true) this.answers.delete(oldest.value);
-      const sentMs = archive === undefined ? undefined : this.answers.get(archive.heard);
+      this.answers.add(n, this.gate.bootMs());
+      const sentMs = archive === undefined ? undefined : this.answers.at(archive.heard);
       if (archive === undefined) this.lease.untilMs = Number.NEGATIVE_INFINITY;
       else if (sentMs !== undefined) this.lease = { term: archive.term, untilMs: sentMs + replication.leaseMs };
     }

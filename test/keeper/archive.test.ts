@@ -3,10 +3,11 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, wr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
-import { NodeArchive, renderPgbackrestConf } from '../../failover/keeper/postgres/archive';
+import { NodeArchive } from '../../failover/keeper/postgres/archive';
 import type { OwnSessions } from '../../failover/keeper/postgres/own-sessions';
 import type { Place } from '../../failover/keeper/postgres/place';
 import { commandLine } from '../../failover/keeper/postgres/processes';
+import { renderPgbackrestConf } from '../../failover/keeper/postgres/repositories';
 import { waitFor } from '../rig/wait';
 
 const file = (timeline: number, segment: number) => `0000000${timeline}000000000000000${segment}`;

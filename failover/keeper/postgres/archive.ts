@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { Gap, type RepositoryName } from '../../contract/backups';
 import { messageOf } from '../../contract/errors';
+import { jsonOf } from '../../contract/json';
 import { PATHS } from '../../contract/layout';
 import { parseLsn, printLsn } from '../../contract/lsn';
 import { exists, writeWhole } from '../../disk/durable';
@@ -32,17 +33,6 @@ const MISSING = /FileMissingError: unable to open missing file '[^']*archive\.in
 const GAPS = { local: 'archive-gaps.json', s3: 'archive-gaps-s3.json' } as const;
 /** Size of the record of a shutdown's checkpoint, rounded up (pg_control.h, CheckPoint). */
 const CHECKPOINT_BYTES = 128n;
-
-export { renderPgbackrestConf, stanzaOf } from './repositories';
-
-/** The value of a JSON text; null: it is none. */
-function jsonOf(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
-}
 
 /** End of the file that has the byte before this position. */
 function endOfSegment(position: bigint, segmentBytes: bigint): bigint {

@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import { BACKUPS_MAX, BackupType, DAMAGED_MAX, type RepositoryName } from '../../contract/backups';
-import { PATHS } from '../../contract/layout';
+import { jsonOf } from '../../contract/json';
+import { BACKUP_CONFIG, PATHS } from '../../contract/layout';
 import { type BackupTool, KeeperError, type RepositoryFacts } from '../ports';
 import { settleTimeline } from './backup-start';
 import { readControlFile, readHistory } from './look';
@@ -17,10 +18,8 @@ import { run } from './processes';
 import { REPOSITORY_NUMBER, Repositories, stanzaOf, writePgbackrestConf } from './repositories';
 import { holdsBackup } from './restore-timeline';
 import { freeBytes } from './room';
-import type { Stretch } from './timelines';
+import { type Stretch, timelineOfHistory } from './timelines';
 
-const CONFIG = { local: 'backup.conf', s3: 'backup-s3.conf' } as const;
-const HISTORY = /^([0-9A-F]{8})\.history$/;
 /** Limit for reading the list of backups, ms. */
 const INFO_LIMIT_MS = 60_000;
 /** Interval between two looks at the progress of a backup, ms. */
@@ -84,14 +83,6 @@ export function readInfo(text: string): {
   const { size, 'size-cplt': complete } = stanza?.status.lock?.backup ?? {};
   const progress = size != null && complete != null && size > 0 ? Math.min(1, complete / size) : null;
   return { facts: { backups: all.slice(-BACKUPS_MAX), leftOut: Math.max(0, all.length - BACKUPS_MAX) }, progress };
-}
-
-function jsonOf(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
 }
 
 function backupOf({ label, type, error, timestamp, lsn, archive, info }: Info[number]['backup'][number]) {
@@ -189,8 +180,7 @@ export class NodeBackup implements BackupTool {
   private async history(): Promise<readonly Stretch[]> {
     const { data } = this.place;
     const names = await readdir(join(data, 'pg_wal'));
-    const newest = names.flatMap((name) => HISTORY.exec(name)?.[1] ?? []).map((hex) => Number.parseInt(hex, 16));
-    return readHistory(data, Math.max(1, ...newest));
+    return readHistory(data, Math.max(1, ...names.flatMap((name) => timelineOfHistory(name) ?? [])));
   }
 
   /** PostgreSQL is about to stop: the job is killed, so that it takes nothing from the shutdown. */
@@ -221,7 +211,7 @@ export class NodeBackup implements BackupTool {
     const { place, folder, name, repositories } = this;
     const { systemId } = await readControlFile(place.data);
     const stanza = stanzaOf(systemId);
-    const config = await writePgbackrestConf(folder, CONFIG[name], place, stanza, repositories.only(name));
+    const config = await writePgbackrestConf(folder, BACKUP_CONFIG[name], place, stanza, repositories.only(name));
     const command = [...IO_PRIORITY, `--config=${config}`, `--stanza=${stanza}`, ...options];
     const how = { name: 'pgbackrest', nice: NICE, outputMax: LIST_MAX };
     return run('ionice', command, { ...how, limitMs, signal, onError });

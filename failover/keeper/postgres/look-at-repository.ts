@@ -11,14 +11,10 @@ import { PATHS } from '../../contract/layout';
 import { type RepositoryLook, RepositoryQuestion } from '../../contract/restore';
 import { writeWhole } from '../../disk/durable';
 import { KeeperError } from '../ports';
-import { readInfo } from './backup';
-import { pgbackrest } from './restore';
+import { backupsIn, lookIn } from './repository-look';
 import { renderRestoreConf } from './restore-source';
 import { archivedTimelines, newestFileMs, timelineFor } from './restore-timeline';
 import { freeBytes } from './room';
-
-const LOOK_LIMIT_MS = 60_000;
-const LIST_MAX = 2 * 1024 * 1024;
 
 export async function lookAtRepository(say: (line: string) => void): Promise<void> {
   const question = RepositoryQuestion.safeParse(JSON.parse(await text(process.stdin)));
@@ -29,13 +25,12 @@ export async function lookAtRepository(say: (line: string) => void): Promise<voi
 async function look({ passphrase, target }: RepositoryQuestion): Promise<RepositoryLook> {
   const repository = PATHS.restoreVolume;
   const stanza = await stanzaIn(repository);
-  const config = join(PATHS.archiveRun, 'look.conf');
+  const configPath = join(PATHS.archiveRun, 'look.conf');
   await mkdir(PATHS.archiveRun, { recursive: true, mode: 0o700 });
   await writeWhole(PATHS.archiveRun, 'look.conf', renderRestoreConf({ passphrase }, repository), 0o600, false);
-  const ask = (...args: string[]) =>
-    pgbackrest([`--config=${config}`, `--stanza=${stanza}`, ...args], { limitMs: LOOK_LIMIT_MS, outputMax: LIST_MAX });
+  const ask = lookIn({ configPath, stanza });
   await mustOpen(stanza, ask);
-  const { backups } = readInfo(await ask('--output=json', 'info')).facts;
+  const backups = await backupsIn(ask);
   const known = await archivedTimelines(stanza, ask);
   const walStart =
     target.kind === 'backup' ? (backups.find((one) => one.label === target.label)?.walStart ?? null) : null;

@@ -6,6 +6,7 @@ import { constants, setPriority } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { KeeperError } from '../ports';
+import { timelineOfFile } from './timelines';
 
 /** Command line of a process; null when it has ended. */
 export async function commandLine(pid: number): Promise<string | null> {
@@ -240,5 +241,5 @@ export function walFileIn(title: string): string | null {
 /** Timeline of that file. */
 export function timelineOf(title: string): number | null {
   const file = walFileIn(title);
-  return file === null ? null : Number.parseInt(file.slice(0, 8), 16);
+  return file === null ? null : timelineOfFile(file);
 }

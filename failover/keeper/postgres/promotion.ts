@@ -8,6 +8,7 @@ import { LED_TIMELINE } from './look';
 import type { OwnSessions } from './own-sessions';
 import type { Postmaster } from './postmaster';
 import type { Session } from './session';
+import { timelineOfHistory } from './timelines';
 
 /** A promotion hangs when replay has not moved for this time, ms. The amount that is left to replay does not matter. */
 const PROMOTE_LIMIT_MS = 60_000;
@@ -99,16 +100,16 @@ async function promoteBlind({ data, postmaster, sessions, signal }: PromotionPar
   throw new KeeperError('PROMOTION_HANGS', 'PostgreSQL was not promoted');
 }
 
-/** A promotion writes the history file of its timeline some milliseconds before it accepts writes. */
-const HISTORY = /^[0-9A-F]{8}\.history$/;
-
-/** Aborts `seen` when a history file appears in the folder. It never does if the kernel has no inotify watch left. */
+/**
+ * Aborts `seen` when a history file appears in the folder: a promotion writes that of its timeline some milliseconds before
+ * it accepts writes. It never does if the kernel has no inotify watch left.
+ */
 function watchForHistory(folder: string): Disposable & { seen: AbortSignal } {
   const seen = new AbortController();
   let watcher: FSWatcher | undefined;
   try {
     watcher = watch(folder, (_event, name) => {
-      if (name !== null && HISTORY.test(name)) seen.abort();
+      if (name !== null && timelineOfHistory(name) !== null) seen.abort();
     });
     watcher.on('error', () => undefined);
   } catch {

@@ -5,34 +5,19 @@
  */
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
-import { RestoreTarget } from '../../contract/backups';
 import type { RestoreSource } from '../../contract/inputs';
-import { PATHS } from '../../contract/layout';
+import { PATHS, RESTORED_FILE } from '../../contract/layout';
+import type { Restored } from '../../contract/restore';
 import { exists, writeWhole } from '../../disk/durable';
 import { KeeperError, type Postgres } from '../ports';
-import { readInfo } from './backup';
 import type { Place } from './place';
 import { throttled } from './receive-wal';
 import { type Recovered, recover } from './recover';
-import { pgbackrest, restoreData } from './restore';
+import { backupsIn, lookIn } from './repository-look';
+import { restoreData } from './restore';
 import { makeRoom } from './room';
 
 const CONFIG = 'restore.conf';
-/** In the new cluster's own repository: what was restored. It outlives the data of each node. */
-export const RESTORED_FILE = 'restored.json';
-const LOOK_LIMIT_MS = 60_000;
-
-/** What was restored, for people and for the command that asked for it. */
-export const Restored = z.object({
-  stanza: z.string(),
-  target: RestoreTarget,
-  timeline: z.number().int(),
-  /** Time of the last commit that the data has (UTC); null: there was none after the backup. */
-  lastCommit: z.string().nullable(),
-  lsn: z.string(),
-});
-export type Restored = z.infer<typeof Restored>;
 
 /** pgBackRest's config for reading a repository. It holds the passphrase. */
 export function renderRestoreConf({ passphrase }: Pick<RestoreSource, 'passphrase'>, repository: string): string {
@@ -112,9 +97,8 @@ export class NodeRestore {
 
   private async mustHaveRoom(configPath: string, signal: AbortSignal): Promise<void> {
     const { stanza } = this.source;
-    const args = [`--config=${configPath}`, `--stanza=${stanza}`, '--output=json', 'info'];
-    const { facts } = readInfo(await pgbackrest(args, { limitMs: LOOK_LIMIT_MS, signal }));
-    await makeRoom(stanza, Math.max(0, ...facts.backups.map(({ sizeBytes }) => sizeBytes)), this.place, null);
+    const backups = await backupsIn(lookIn({ configPath, stanza, signal }));
+    await makeRoom(stanza, Math.max(0, ...backups.map(({ sizeBytes }) => sizeBytes)), this.place, null);
   }
 
   /** The restored data is the new cluster's: it is never restored again. */

@@ -9,11 +9,11 @@ import { messageOf } from '../../contract/errors';
 import type { RestoreTestInput, RestoreTestResult } from '../../contract/restore-test';
 import { writeWhole } from '../../disk/durable';
 import { KeeperError } from '../ports';
-import { readInfo } from './backup';
 import { run } from './processes';
 import { recover } from './recover';
 import { CA_FILE } from './repositories';
-import { chooseBackup, type Pgbackrest, pgbackrest, restoreData } from './restore';
+import { backupsIn, lookIn, type Pgbackrest, pgbackrest } from './repository-look';
+import { chooseBackup, restoreData } from './restore';
 import { archivedTimelines, timelineFor } from './restore-timeline';
 import { freeBytes, inBytes } from './room';
 
@@ -22,8 +22,6 @@ const TARGET = { kind: 'latest' } as const;
 const ROOM = 1.2;
 /** The newest commit may be this much older than the archive promises, ms: the heartbeat waits while the leader is busy. */
 const LATE_MS = 10_000;
-const LOOK_LIMIT_MS = 60_000;
-const LIST_MAX = 2 * 1024 * 1024;
 /** Limit for reading all tables and indexes, ms. */
 const CHECK_LIMIT_MS = 12 * 3_600_000;
 const CONFIG = 'restore-test.conf';
@@ -85,15 +83,12 @@ async function restored(
   if (ca !== undefined) await writeWhole(memory, CA_FILE, ca, 0o600, false);
   const data = join(scratch, 'data');
   const configPath = join(memory, CONFIG);
-  const common = [`--config=${configPath}`, `--stanza=${stanza}`];
-  const look = (...args: string[]) =>
-    tool([...common, ...args], { limitMs: LOOK_LIMIT_MS, signal, outputMax: LIST_MAX });
+  const look = lookIn({ configPath, stanza, signal }, tool);
   const known = await archivedTimelines(stanza, look);
   const timeline = timelineFor(TARGET, known);
   const wanted = known.find((one) => one.timeline === timeline);
   if (wanted === undefined) throw new KeeperError('RESTORE_IMPOSSIBLE', 'the repository has no write-ahead log');
-  const { backups } = readInfo(await look('--output=json', 'info')).facts;
-  const { label, sizeBytes } = chooseBackup(backups, TARGET, wanted);
+  const { label, sizeBytes } = chooseBackup(await backupsIn(look), TARGET, wanted);
   choose({ label, sizeBytes });
   await mkdir(scratch, { recursive: true, mode: 0o700 });
   const [needed, room] = [Math.ceil(sizeBytes * ROOM), await free(scratch)];

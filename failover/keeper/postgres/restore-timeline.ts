@@ -5,9 +5,10 @@
  */
 import { z } from 'zod';
 import type { RestoreTarget } from '../../contract/backups';
+import { jsonOf } from '../../contract/json';
 import { parseLsn } from '../../contract/lsn';
 import { KeeperError } from '../ports';
-import { historyFile, historyOf, type Stretch } from './timelines';
+import { historyFile, historyOf, type Stretch, timelineOfFile, timelineOfHistory } from './timelines';
 
 /** A timeline of which the repository has something. */
 export interface ArchivedTimeline {
@@ -22,13 +23,13 @@ export interface ArchivedTimeline {
 
 const Listing = z.record(z.string(), z.object({ type: z.string(), time: z.number().optional() }));
 type Listing = z.infer<typeof Listing>;
-const HISTORY = /^([0-9A-F]{8})\.history$/;
 /** A folder of write-ahead log begins with its timeline. */
 const LOG_FOLDER = /^([0-9A-F]{8})[0-9A-F]{8}$/;
 /** PostgreSQL's reason in the history file of a promotion that followed no recovery target (`xlogrecovery.c`). */
 const PROMOTED = /no recovery target specified/;
 
-type Look = (...args: string[]) => Promise<string>;
+/** Runs a command of pgBackRest that reads the repository, and resolves with its output. */
+export type Look = (...args: string[]) => Promise<string>;
 
 async function list(path: string, look: Look): Promise<Listing> {
   const parsed = Listing.safeParse(jsonOf(await look('--output=json', 'repo-ls', path)));
@@ -65,8 +66,8 @@ export async function archivedTimelines(stanza: string, look: Look): Promise<Arc
   const entries = await list(archive, look);
   const found = new Map<number, ArchivedTimeline>();
   for (const [name, { time }] of Object.entries(entries)) {
-    const timeline = Number.parseInt(HISTORY.exec(name)?.[1] ?? '', 16);
-    if (!Number.isNaN(timeline)) {
+    const timeline = timelineOfHistory(name);
+    if (timeline !== null) {
       const text = await look('repo-get', `${archive}/${historyFile(timeline)}`);
       found.set(timeline, archivedTimeline(timeline, text, time ?? null));
     }
@@ -100,10 +101,6 @@ export function holdsBackup(
   return stretch !== undefined && (stretch.end === null || parseLsn(stopLsn) <= stretch.end);
 }
 
-function timelineOfFile(name: string): number {
-  return Number.parseInt(name.slice(0, 8), 16);
-}
-
 /**
  * The timeline that a restore to this target follows. `walStart`: first file of the backup, for a target `backup`.
  * @throws KeeperError RESTORE_IMPOSSIBLE when the repository has none.
@@ -135,12 +132,4 @@ function branchAt(known: readonly ArchivedTimeline[], atMs: number): number {
   const begun = known.findLast(({ restored, archivedMs }) => restored && archivedMs !== null && archivedMs <= atMs);
   const [first] = known;
   return begun?.timeline ?? (first === undefined ? 1 : branchOf(known, first.timeline));
-}
-
-function jsonOf(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
 }

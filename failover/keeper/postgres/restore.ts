@@ -6,19 +6,15 @@
 import { mkdir, readdir } from 'node:fs/promises';
 import type { RestoreTarget } from '../../contract/backups';
 import { KeeperError } from '../ports';
-import { readInfo } from './backup';
-import { run, type ToolOptions } from './processes';
+import { backupsIn, commonArgs, lookIn, type Pgbackrest, pgbackrest } from './repository-look';
 import { type ArchivedTimeline, archivedTimelines, holdsBackup } from './restore-timeline';
 
 /** A large database takes hours, ms. */
 const RESTORE_LIMIT_MS = 24 * 3_600_000;
-/** Limit for reading the repository's lists, ms. */
-const LOOK_LIMIT_MS = 60_000;
 /** Limit for one file of write-ahead log, s. */
 const GET_LIMIT_S = 60;
 /** `info` has seconds only. */
 const SECOND_MS = 1_000;
-const LIST_MAX = 2 * 1024 * 1024;
 const SHARE = /, (\d{1,3}(?:\.\d+)?)%\)/g;
 
 export interface RestoreJob {
@@ -35,12 +31,7 @@ export interface RestoreJob {
   progress(share: number): void;
 }
 
-/** Runs pgBackRest and resolves with its output. @throws KeeperError TOOL_FAILED */
-export type Pgbackrest = (args: readonly string[], options: ToolOptions) => Promise<string>;
-
-export const pgbackrest: Pgbackrest = (args, options) => run('pgbackrest', [...args], options);
-
-type BackupFacts = ReturnType<typeof readInfo>['facts']['backups'][number];
+type BackupFacts = Awaited<ReturnType<typeof backupsIn>>[number];
 
 /**
  * Fills the folder with the backup that the target needs. Afterwards it has recovery settings and `recovery.signal`:
@@ -49,9 +40,7 @@ type BackupFacts = ReturnType<typeof readInfo>['facts']['backups'][number];
  */
 export async function restoreData(job: RestoreJob, tool: Pgbackrest = pgbackrest): Promise<void> {
   const { stanza, target, timeline, data, configPath, signal, progress } = job;
-  const common = [`--config=${configPath}`, `--stanza=${stanza}`];
-  const look = (...args: string[]) =>
-    tool([...common, ...args], { limitMs: LOOK_LIMIT_MS, signal, outputMax: LIST_MAX });
+  const look = lookIn(job, tool);
   await mustBeEmpty(data);
   const known = await archivedTimelines(stanza, look);
   const wanted = known.find((one) => one.timeline === timeline);
@@ -59,15 +48,14 @@ export async function restoreData(job: RestoreJob, tool: Pgbackrest = pgbackrest
     const numbers = known.map((one) => one.timeline).join(', ');
     throw new KeeperError('RESTORE_IMPOSSIBLE', `the repository has no timeline ${timeline}; it has ${numbers}`);
   }
-  const { backups } = readInfo(await look('--output=json', 'info')).facts;
-  const { label } = chooseBackup(backups, target, wanted);
+  const { label } = chooseBackup(await backupsIn(look), target, wanted);
   const onError = (text: string) => {
     const share = [...text.matchAll(SHARE)].at(-1)?.[1];
     if (share !== undefined) progress(Math.min(1, Number(share) / 100));
   };
   const options = [`--set=${label}`, ...targetOptions(target, timeline), '--log-level-stderr=detail'];
   const command = `--recovery-option=restore_command=${restoreCommand(configPath, stanza, data)}`;
-  await tool([...common, `--pg1-path=${data}`, ...options, command, 'restore'], {
+  await tool([...commonArgs(job), `--pg1-path=${data}`, ...options, command, 'restore'], {
     limitMs: RESTORE_LIMIT_MS,
     signal,
     onError,

@@ -27,7 +27,6 @@ const SCRATCH = 'data.scratch';
 const LEFT_MS = 5_000;
 /** Interval at which the free space is looked at for the status, ms. */
 const LOOK_MS = 5_000;
-const HISTORY = /^([0-9A-F]{8})\.history$/;
 
 /** What it needs from the node's data folder. */
 interface DataUser {
@@ -133,11 +132,11 @@ export class NodeRestorer implements Restorer {
     { target }: Pick<Extract<MadeFrom, { kind: 'backup' }>, 'target'>,
   ): Promise<number> {
     const wal = join(data, 'pg_wal');
-    const present = (await readdir(wal)).flatMap((name) => HISTORY.exec(name)?.[1] ?? []);
+    const present = await readdir(wal);
     const taken: string[] = [];
     for (let number = timeline + 1; number <= above; number++) {
       const file = historyFile(number);
-      if (present.includes(file.slice(0, 8))) continue;
+      if (present.includes(file)) continue;
       await writeFile(join(wal, file), '');
       taken.push(file);
     }

@@ -47,6 +47,17 @@ export function historyFile(timeline: number): string {
   return `${hex(BigInt(timeline))}.history`;
 }
 
+/** The timeline whose history file has this name; null: it is no history file. */
+export function timelineOfHistory(name: string): number | null {
+  const digits = /^([0-9A-F]{8})\.history$/.exec(name)?.[1];
+  return digits === undefined ? null : Number.parseInt(digits, 16);
+}
+
+/** The timeline of a WAL file, from its name. */
+export function timelineOfFile(name: string): number {
+  return Number.parseInt(name.slice(0, 8), 16);
+}
+
 /** Name of the WAL file that contains this position. */
 export function segmentFile(timeline: number, position: bigint, segmentBytes: bigint): string {
   const perName = 0x1_0000_0000n / segmentBytes;

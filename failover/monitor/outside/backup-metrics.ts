@@ -1,5 +1,6 @@
 /** The gauges of the backups, for metrics.ts. */
 import type { BackupPart, BackupSummary } from '../../contract/api';
+import { partsOf } from '../../contract/backups';
 
 /** Name, help and value of each gauge; null: the gauge is left out. */
 const GAUGES: readonly (readonly [name: string, help: string, (backup: BackupPart) => number | null])[] = [
@@ -56,9 +57,9 @@ export class BackupGauges {
   fill(backup: BackupSummary | undefined): void {
     for (const { gauge, figureOf } of this.all) {
       gauge.reset();
-      for (const part of [backup, backup?.second]) {
-        const value = part === undefined ? null : figureOf(part);
-        if (part !== undefined && value !== null) gauge.set({ repository: LABEL[part.repository ?? 'local'] }, value);
+      for (const part of backup === undefined ? [] : partsOf<BackupPart>(backup)) {
+        const value = figureOf(part);
+        if (value !== null) gauge.set({ repository: LABEL[part.repository ?? 'local'] }, value);
       }
     }
   }
