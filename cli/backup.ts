@@ -1,20 +1,19 @@
 /** `backup status|list|now|verify`: what they ask the monitor, and what they print. */
 import type { BackupPart, BackupSummary, BackupsPart } from '../failover/contract/api';
 import { placeName, placeWords } from '../failover/contract/backup-place';
-import { type Gap, type JobKind, RepositoryName } from '../failover/contract/backups';
+import { type Gap, type JobKind, partsOf, RepositoryName } from '../failover/contract/backups';
 import { localTime } from '../failover/contract/log-line';
 import type { Client } from './client';
 import { type Common, clientOf } from './commands';
 import { EXIT, type ExitCode, Failed } from './exit';
 import type { Io } from './io';
+import { Patience } from './patience';
 import { bytes } from './render';
 
 /** Interval between two questions for a job's progress, ms. */
 const ASK_MS = 1_000;
 /** A job has to begin within this time, ms. A keeper hears of it with the next ping. */
 const BEGIN_MS = 60_000;
-/** The monitor may be away for this long while a job runs, ms: an upgrade replaces it. */
-const AWAY_MS = 60_000;
 
 export interface BackupOptions extends Common {
   json?: boolean;
@@ -35,9 +34,7 @@ export async function backupStatus(io: Io, options: BackupOptions): Promise<Exit
   const summary: BackupSummary = { ...inShort(first), ...(other && { second: inShort(other) }) };
   if (options.json) io.out(JSON.stringify(summary, null, 2));
   else for (const line of summaryLines(summary, io)) io.out(line);
-  const isWell = [summary, ...(summary.second ? [summary.second] : [])].every(
-    (one) => one.old === null && one.problem === null,
-  );
+  const isWell = partsOf<BackupPart>(summary).every((one) => one.old === null && one.problem === null);
   return isWell ? EXIT.ok : EXIT.failed;
 }
 
@@ -107,17 +104,12 @@ function repositoryOf({ repository }: JobOptions): RepositoryName | undefined {
 /** Waits for the end of a job, also across a change of leader. Null: the person does not wait for it. */
 async function follow(io: Io, client: Client, id: string): Promise<Job | null> {
   let shown = '';
-  let [heardMs, seenMs] = [performance.now(), performance.now()];
+  let seenMs = performance.now();
+  const patience = new Patience();
   while (!io.stopped.aborted) {
-    const answer = await client.backups().catch((error: unknown) => {
-      // The monitor may be replaced meanwhile.
-      if (!(error instanceof Failed) || error.code !== EXIT.unreachable || performance.now() - heardMs > AWAY_MS)
-        throw error;
-      return null;
-    });
+    const answer = await patience.answerTo(client.backups());
     if (answer !== null) {
-      heardMs = performance.now();
-      const parts: BackupPart[] = [answer, ...(answer.second ? [answer.second] : [])];
+      const parts = partsOf<BackupPart>(answer);
       const end = parts.find(({ lastJob }) => lastJob?.id === id)?.lastJob;
       if (end != null && end.result !== 'stopped') return end;
       const part = parts.find(({ job }) => job?.id === id) ?? answer;

@@ -170,6 +170,13 @@ function checkNode(name: unknown, { nodes }: Pick<ClusterStatus, 'nodes'>): void
   throw new Failed(EXIT.usage, sentence);
 }
 
+/** Asks the person to confirm what was shown. @throws Failed when the person does not, or there is no terminal */
+export async function confirmed(io: Pick<Io, 'confirm'>): Promise<void> {
+  if (io.confirm === null)
+    throw new Failed(EXIT.failed, 'There is no terminal to ask for a confirmation, so nothing was done. Use --yes.');
+  if (!(await io.confirm('Go on?'))) throw new Failed(EXIT.failed, 'Nothing was done.');
+}
+
 /** Shows what would happen, asks for confirmation, and does it. With `--yes` it does it at once. */
 async function change(
   io: Io,
@@ -187,9 +194,7 @@ async function change(
     const plan = await client.command(name, body, { dryRun: true });
     if (options.dryRun || !plan.done) return tell(io, options, name, plan);
     io.err(plan.message);
-    if (io.confirm === null)
-      throw new Failed(EXIT.failed, 'There is no terminal to ask for a confirmation, so nothing was done. Use --yes.');
-    if (!(await io.confirm('Go on?'))) throw new Failed(EXIT.failed, 'Nothing was done.');
+    await confirmed(io);
   }
   return tell(io, options, name, await client.command(name, body, { dryRun: false }));
 }

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import type { Changing } from './commands';
 import { EXIT, type ExitCode, Failed } from './exit';
 import type { Io } from './io';
+import { targetOf } from './restore-target';
 
 export interface InPlaceOptions extends Changing {
   to?: string;
@@ -24,7 +25,7 @@ export async function runInPlace(io: Io, options: InPlaceOptions): Promise<ExitC
   const chosen = [options.inPlace, options.confirm, options.undo].filter((one) => one === true);
   if (chosen.length === 0) return null;
   if (chosen.length > 1) throw new Failed(EXIT.usage, 'Give one of --in-place, --confirm and --undo.');
-  const { restoreConfirm, restoreInPlace, restoreUndo, targetOf } = await import('./restore-in-place.js');
+  const { restoreConfirm, restoreInPlace, restoreUndo } = await import('./restore-in-place.js');
   if (options.inPlace) {
     if (options.to === undefined) throw new Failed(EXIT.usage, 'Say what to restore: --to TIME, latest or a backup.');
     return restoreInPlace(io, targetOf(options.to), options);

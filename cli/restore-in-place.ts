@@ -1,25 +1,16 @@
 /** `restore --in-place`, `--confirm` and `--undo`: what they ask the monitor, and what they print. */
 import type { Answer, ClusterStatus, Command } from '../failover/contract/api';
 import type { RestoreTarget } from '../failover/contract/backups';
-import { parseTarget, TARGET_ALLOWED } from '../failover/contract/restore';
 import type { Client } from './client';
-import { type Changing, clientOf, tellNotices } from './commands';
+import { type Changing, clientOf, confirmed, tellNotices } from './commands';
 import { EXIT, type ExitCode, Failed } from './exit';
 import type { Io } from './io';
+import { Patience } from './patience';
 
 /** Interval between two questions for the restore's progress, ms. */
 const ASK_MS = 1_000;
-/** The monitor may be away for this long meanwhile, ms. */
-const AWAY_MS = 60_000;
 
 type Restore = NonNullable<ClusterStatus['restore']>;
-
-/** Reads `--to`. @throws Failed (usage) */
-export function targetOf(text: string): RestoreTarget {
-  const target = parseTarget(text);
-  if (target === undefined) throw new Failed(EXIT.usage, `--to ${text}: must be ${TARGET_ALLOWED}`);
-  return target;
-}
 
 /** Restores the data of the stack itself to a moment, and waits for the end. */
 export function restoreInPlace(io: Io, to: RestoreTarget, options: Changing): Promise<ExitCode> {
@@ -71,26 +62,18 @@ async function ask(
       return null;
     }
     io.err(plan.message);
-    if (io.confirm === null)
-      throw new Failed(EXIT.failed, 'There is no terminal to ask for a confirmation, so nothing was done. Use --yes.');
-    if (!(await io.confirm('Go on?'))) throw new Failed(EXIT.failed, 'Nothing was done.');
+    await confirmed(io);
   }
   return { answer: await client.command(name, body, { dryRun: false }), client };
 }
 
 /** Waits for the end of the restore that is under way. Null: the person does not wait for it. */
 async function follow(io: Io, client: Client): Promise<Restore['last']> {
-  let heardMs = performance.now();
+  const patience = new Patience();
   let shown = '';
   while (!io.stopped.aborted) {
-    const cluster = await client.cluster().catch((error: unknown) => {
-      // The monitor may be restarted meanwhile.
-      const isAway = error instanceof Failed && error.code === EXIT.unreachable;
-      if (!isAway || performance.now() - heardMs > AWAY_MS) throw error;
-      return null;
-    });
+    const cluster = await patience.answerTo(client.cluster());
     if (cluster !== null) {
-      heardMs = performance.now();
       const last = cluster.restore?.last ?? null;
       if (last !== null) return last;
       if (cluster.sentence !== shown) io.err(cluster.sentence);

@@ -4,16 +4,15 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { parse, stringify } from 'yaml';
-import { z } from 'zod';
 import type { RestoreTarget } from '../failover/contract/backups';
-import { PATHS as INSIDE } from '../failover/contract/layout';
-import { parseTarget, printTarget, RepositoryLook, TARGET_ALLOWED } from '../failover/contract/restore';
+import { PATHS as INSIDE, RESTORED_FILE } from '../failover/contract/layout';
+import { printTarget, RepositoryLook, Restored } from '../failover/contract/restore';
 import { allVolumes, hasImage, imageTags } from '../scripts/lib/docker';
 import { run, runOk } from '../scripts/lib/exec';
 import { PATHS } from '../scripts/lib/paths';
 import { checkStackName, optionOf, readStack } from '../scripts/lib/stack';
 import { imageTag, NAMES, STACK_LABEL } from '../stack/naming';
-import type { Changing } from './commands';
+import { type Changing, confirmed } from './commands';
 import { EXIT, type ExitCode, Failed } from './exit';
 import type { Io } from './io';
 import { bytes } from './render';
@@ -31,6 +30,7 @@ import {
   whyNoRoom,
   whyNotRestorable,
 } from './restore-plan';
+import { targetOf } from './restore-target';
 import type { Target } from './target';
 
 export interface RestoreOptions extends Changing {
@@ -46,12 +46,8 @@ const PULUMI_MS = 120_000;
 /** A restore of a large database takes hours, ms. */
 const UP_MS = 48 * 3_600_000;
 
-const Restored = z.object({ lastCommit: z.string().nullable(), lsn: z.string() });
-
 export async function restore(io: Io, options: RestoreOptions): Promise<ExitCode> {
-  const target = parseTarget(options.to);
-  if (target === undefined)
-    throw new Failed(EXIT.usage, `--to ${JSON.stringify(options.to)} is refused; it must be ${TARGET_ALLOWED}.`);
+  const target = targetOf(options.to);
   if (options.new !== undefined) checkStackName(options.new);
   const old = io.target(options.stack);
   const passphrase = await passphraseOf(io, options, old);
@@ -63,7 +59,7 @@ export async function restore(io: Io, options: RestoreOptions): Promise<ExitCode
   const stack = await place(old, options.new);
   for (const line of planOf(old, target, stack, look)) io.err(line);
   if (options.dryRun) return EXIT.ok;
-  if (!options.yes) await ask(io);
+  if (!options.yes) await confirmed(io);
   const { stanza, timeline } = look;
   await configure(old, stack, { ...here, stanza, timeline, to: printTarget(target) }, passphrase);
   await bringUp(io, stack, options.json === true);
@@ -177,12 +173,6 @@ function planOf(
   ];
 }
 
-async function ask(io: Io): Promise<void> {
-  if (io.confirm === null)
-    throw new Failed(EXIT.failed, 'There is no terminal to ask for a confirmation, so nothing was done. Use --yes.');
-  if (!(await io.confirm('Go on?'))) throw new Failed(EXIT.failed, 'Nothing was done.');
-}
-
 /** Writes the new stack's config. The passphrase goes through stdin, because every user can read arguments. */
 async function configure(
   old: Target,
@@ -223,21 +213,17 @@ async function bringUp(io: Io, { name }: NewStack, quiet: boolean): Promise<void
 }
 
 /** How far the data goes. */
-async function reached({ prefix }: NewStack): Promise<z.infer<typeof Restored>> {
+async function reached({ prefix }: NewStack): Promise<Restored> {
   const node = `${prefix}${NAMES.primary}`;
-  const args = ['exec', node, 'cat', `${INSIDE.backupVolume}/restored.json`];
+  const args = ['exec', node, 'cat', `${INSIDE.backupVolume}/${RESTORED_FILE}`];
   return Restored.parse(JSON.parse((await runOk('docker', args, { deadlineMs: DOCKER_MS })).stdout));
 }
 
-function answerOf(
-  { name, ports, subnet, prefix }: NewStack,
-  target: RestoreTarget,
-  restored: z.infer<typeof Restored>,
-) {
+function answerOf({ name, ports, subnet, prefix }: NewStack, target: RestoreTarget, restored: Restored) {
   return { stack: name, to: printTarget(target), ...restored, prefix, subnet, ports };
 }
 
-function guide(old: Target, { name, prefix }: NewStack, { lastCommit, lsn }: z.infer<typeof Restored>): string[] {
+function guide(old: Target, { name, prefix }: NewStack, { lastCommit, lsn }: Restored): string[] {
   const database = old.info.value('databaseName', 'app');
   const dump = `docker exec ${prefix}${NAMES.primary} pg_dump -U postgres -t public.TABLE ${database}`;
   return [

@@ -7,7 +7,7 @@ import { randomBytes } from 'node:crypto';
 import { z } from 'zod';
 import { oneLine } from '../failover/contract/log-line';
 import { verifierOf } from '../failover/contract/scram';
-import { type Changing, type Common, clientOf, tellNotices } from './commands';
+import { type Changing, type Common, clientOf, confirmed, tellNotices } from './commands';
 import { EXIT, type ExitCode, Failed } from './exit';
 import type { Io } from './io';
 import {
@@ -151,21 +151,16 @@ export async function roleDrop(io: Io, name: string, options: DropOptions): Prom
     io.out(options.json ? JSON.stringify({ done: false, message: plan }) : plan);
     return EXIT.ok;
   }
-  await confirmed(io, options, plan);
+  if (!options.yes) {
+    io.err(plan);
+    await confirmed(io);
+  }
   await script(place, 'postgres', lockRole(name));
   const databases = z.array(z.string()).parse(JSON.parse(await script(place, 'postgres', DATABASES)));
   for (const database of databases) await script(place, database, emptyRole(name, to));
   await script(place, 'postgres', dropRole(name));
   io.out(options.json ? JSON.stringify({ done: true, message: plan }) : `${quoted(name)} is removed.`);
   return EXIT.ok;
-}
-
-async function confirmed(io: Io, options: Changing, plan: string): Promise<void> {
-  if (options.yes) return;
-  io.err(plan);
-  if (io.confirm === null)
-    throw new Failed(EXIT.failed, 'There is no terminal to ask for a confirmation, so nothing was done. Use --yes.');
-  if (!(await io.confirm('Go on?'))) throw new Failed(EXIT.failed, 'Nothing was done.');
 }
 
 /** The stack's leader, which the monitor names. @throws Failed when there is none */

@@ -4,6 +4,7 @@
  * Doctor reports causes only and leaves out their consequences, so a person acts on the first finding. Pure.
  */
 import type { BackupPart, NodeStatus } from '../../failover/contract/api';
+import { partsOf } from '../../failover/contract/backups';
 import { type FailureCode, LogCode } from '../../failover/contract/codes';
 import { ARCHIVE_SLOT, isNodeSlot } from '../../failover/contract/naming';
 import { DEFAULT_STACK } from '../../scripts/lib/stack';
@@ -869,7 +870,7 @@ const BACKUP = every(
   ({ monitor: { cluster } }: Facts) => {
     const backup = cluster?.backup;
     if (cluster === null || backup === undefined || !cluster.serving) return [];
-    return [backup, ...(backup.second ? [backup.second] : [])].map((part) => trouble(cluster.stack, part));
+    return partsOf<BackupPart>(backup).map((part) => trouble(cluster.stack, part));
   },
   [
     warning('ARCHIVE_STUCK', {

@@ -1,7 +1,7 @@
 /** `restore --in-place`, `--undo` and `--confirm` against a monitor that answers as a test says. */
 import { beforeEach, expect, it } from 'vitest';
 import { EXIT } from '../../cli/exit';
-import { targetOf } from '../../cli/restore-in-place';
+import { targetOf } from '../../cli/restore-target';
 import { restoreWords } from '../../failover/contract/restore-words';
 import { underWayIn } from '../../scripts/lib/restore-guard';
 import { healthyCluster } from '../rig/healthy-cluster';
