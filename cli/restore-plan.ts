@@ -2,24 +2,26 @@
 import type { RestoreTarget } from '../failover/contract/backups';
 import { printTarget, type RepositoryLook } from '../failover/contract/restore';
 import { overlaps } from '../stack/config-values';
+import { KEYS } from '../stack/keys';
 import { NAMES } from '../stack/naming';
 
 const SECOND_MS = 1_000;
 /** The newest file was archived a moment after its last commit, ms. */
 const END_MS = 2 * SECOND_MS;
-/** Restored data, and what comes while it is restored. */
+/** Room for the restored data and for the write-ahead log that is replayed, as a multiple of the backup's size. */
 const ROOM_FACTOR = 1.3;
 const PORT_MAX = 65_535;
 const PORT_STEP = 100;
 /** Longest prefix of names that the config takes. */
 const PREFIX_MAX = 30;
 
-/** Keys of ports, with the defaults of stack/keys.ts. */
-export const PORT_KEYS = {
-  ...{ writePort: 5434, readPort: 5435, statsPort: 5000, backendPort: 8000, monitorPort: 8008 },
-  ...{ prometheusPort: 9090, pgadminPort: 5050, poolPort: 6432 },
-} as const;
-export type Ports = Readonly<Record<keyof typeof PORT_KEYS, number>>;
+const PORTS = [
+  ...(['writePort', 'readPort', 'statsPort', 'backendPort', 'monitorPort'] as const),
+  ...(['prometheusPort', 'pgadminPort', 'poolPort'] as const),
+] as const;
+export type Ports = Readonly<Record<(typeof PORTS)[number], number>>;
+/** Keys of the ports that a new stack may have, with their defaults. */
+export const PORT_KEYS = Object.fromEntries(PORTS.map((key) => [key, KEYS[key].default])) as Ports;
 
 /** Why the repository cannot bring this back; null: it can. */
 export function whyNotRestorable(target: RestoreTarget, look: RepositoryLook): string | null {
@@ -96,7 +98,10 @@ export interface NewStack {
  * What of the old stack's config the new one does not take over. Its backups must never go where those of the old one
  * are: both have the same system identifier.
  */
-const LEFT_OUT = ['backupFolder', 'backupS3', 'clientNetworks', 'notifyWebhook', 'restoreFrom', 'tlsNames'];
+const LEFT_OUT = [
+  ...['backupFolder', 'backupS3', 'clientNetworks', 'notifyWebhook'],
+  ...['replicationPort', 'restoreFrom', 'tlsNames'],
+];
 
 /**
  * The new stack's file: the old one's config, with names, ports and subnet of its own, on loopback, and without the parts

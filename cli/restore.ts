@@ -11,6 +11,7 @@ import { allVolumes, hasImage, imageTags } from '../scripts/lib/docker';
 import { run, runOk } from '../scripts/lib/exec';
 import { PATHS } from '../scripts/lib/paths';
 import { checkStackName, optionOf, readStack } from '../scripts/lib/stack';
+import { KEYS } from '../stack/keys';
 import { imageTag, NAMES, STACK_LABEL } from '../stack/naming';
 import { type Changing, confirmed } from './commands';
 import { EXIT, type ExitCode, Failed } from './exit';
@@ -130,7 +131,7 @@ async function place(old: Target, wanted: string | undefined): Promise<NewStack>
   if (ports === null) throw new Failed(EXIT.failed, 'No free ports were found for the new stack.');
   const subnet = freeSubnet([
     ...(await dockerSubnets()),
-    ...others.map(({ value }) => value('subnet', '10.201.43.0/24')),
+    ...others.map(({ value }) => value('subnet', String(KEYS.subnet.default))),
   ]);
   if (subnet === null) throw new Failed(EXIT.failed, 'No free subnet was found for the new stack.');
   return { name, prefix: prefixOf(name), ports, subnet };

@@ -84,6 +84,7 @@ describe('the new stack', () => {
         'postgres-failover:clientNetworks': '192.0.2.0/24',
         'postgres-failover:databasePassword': { secure: 'v1:y' },
         'postgres-failover:notifyWebhook': 'https://example.com',
+        'postgres-failover:replicationPort': 5442,
         'docker:host': 'unix:///run/docker.sock',
       },
     };
@@ -113,6 +114,8 @@ describe('the new stack', () => {
     );
     const raw = own.map(([key, value]) => [key.slice('postgres-failover:'.length), String(value)]);
     expect(checkConfig(Object.fromEntries(raw)).problems).toEqual([]);
-    expect(Object.keys(config).join()).not.toMatch(/backupFolder|backupS3|clientNetworks|notifyWebhook/);
+    expect(Object.keys(config).join()).not.toMatch(
+      /backupFolder|backupS3|clientNetworks|notifyWebhook|replicationPort/,
+    );
   });
 });
