@@ -4,11 +4,21 @@ import { LEAVE_MS } from '../../failover/core/facts/readiness';
 import { type Action, type ClusterState, emptyState } from '../../failover/core/state/cluster';
 import type { NodeView, Observation } from '../../failover/core/state/observation';
 import { printState } from '../../failover/core/state/stored';
-import { entry, gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving, status, view } from './world';
+import {
+  entry,
+  gone,
+  leaderView,
+  NOW_MS,
+  observation,
+  orderOf,
+  POLICY,
+  replicaView,
+  serving,
+  status,
+  view,
+} from './world';
 
 const run = (state: ClusterState, seen: Observation, policy = POLICY) => decide(state, seen, NOW_MS, policy);
-const orderOf = (actions: Action[], node: string) =>
-  actions.flatMap((a) => (a.kind === 'order' && a.node === node ? [a.order.target] : []))[0];
 const routeOf = (actions: Action[]) => actions.flatMap((a) => (a.kind === 'route-write' ? [a.route] : []))[0];
 const readOf = (actions: Action[]) => actions.flatMap((a) => (a.kind === 'route-read' ? [a.nodes] : []))[0];
 

@@ -3,11 +3,9 @@ import { decide } from '../../failover/core/decide';
 import { newWatch } from '../../failover/core/facts/watch';
 import type { Action, ClusterState } from '../../failover/core/state/cluster';
 import type { HaproxyView, NodeView, Observation } from '../../failover/core/state/observation';
-import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, serving, status, view } from './world';
+import { gone, leaderView, NOW_MS, observation, orderOf, POLICY, replicaView, serving, status, view } from './world';
 
 const run = (state: ClusterState, seen: Observation) => decide(state, seen, NOW_MS, POLICY);
-const orderOf = (actions: Action[], node: string) =>
-  actions.flatMap((a) => (a.kind === 'order' && a.node === node ? [a.order.target] : []))[0];
 const readOf = (actions: Action[]) => actions.flatMap((a) => (a.kind === 'route-read' ? [a.nodes] : []))[0];
 const OPEN = { reachable: true, epoch: '1@1', slot: '10.0.0.20', closed: false, keeping: '10.0.0.20', clean: true };
 /** HAProxy has not reached the nodes with these host numbers for `forMs`. */

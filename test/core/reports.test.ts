@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { decide } from '../../failover/core/decide';
 import { ifLeaderDied } from '../../failover/core/forecast';
-import type { Action, ClusterState, Policy } from '../../failover/core/state/cluster';
+import type { ClusterState, Policy } from '../../failover/core/state/cluster';
 import type { NodeView } from '../../failover/core/state/observation';
 import { promote } from '../../failover/core/transitions';
 import {
@@ -10,6 +10,7 @@ import {
   leaderView,
   NOW_MS,
   observation,
+  orderOf,
   POLICY,
   replicaView,
   type StatusPart,
@@ -19,8 +20,6 @@ import {
 
 const policy: Policy = { ...POLICY, reportReplicas: 1 };
 const run = (state: ClusterState, views: NodeView[], used = policy) => decide(state, observation(views), NOW_MS, used);
-const orderOf = (actions: Action[], node: string) =>
-  actions.flatMap((a) => (a.kind === 'order' && a.node === node ? [a.order.target] : []))[0];
 const row = (name: string) => ({
   name,
   state: 'streaming',

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { decide } from '../../failover/core/decide';
 import { restoreRefusal, timelineAt } from '../../failover/core/facts/restores';
 import { newWatch } from '../../failover/core/facts/watch';
-import type { Action, ClusterState, Decision, Policy } from '../../failover/core/state/cluster';
+import type { ClusterState, Decision, Policy } from '../../failover/core/state/cluster';
 import type { Observation, Request } from '../../failover/core/state/observation';
 import { parseState, printState } from '../../failover/core/state/stored';
 import {
@@ -11,6 +11,7 @@ import {
   leaderView,
   NOW_MS,
   observation,
+  orderOf,
   POLICY,
   replicaView,
   type StatusPart,
@@ -27,9 +28,6 @@ const WISH: Request = {
   ...{ id: 'r1', kind: 'restore', target: { kind: 'time', atMs: 1_700_000_000_000 } },
   ...{ timeline: 1, sizeBytes: 1e9, keepsOld: true },
 };
-
-const orderOf = (actions: Action[], node: string) =>
-  actions.flatMap((a) => (a.kind === 'order' && a.node === node ? [a.order.target] : []))[0];
 
 /** p leads, a follows; `part` replaces fields of p's status. */
 function seen(state: ClusterState, part: StatusPart = {}, more: Partial<Observation> = {}): Observation {

@@ -8,11 +8,9 @@ import type { Action, Activity, ClusterState } from '../../failover/core/state/c
 import { planOf } from '../../failover/core/state/cluster';
 import type { NodeView, Observation } from '../../failover/core/state/observation';
 import { parseState, printState } from '../../failover/core/state/stored';
-import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, type StatusPart, serving } from './world';
+import { gone, leaderView, NOW_MS, observation, orderOf, POLICY, replicaView, type StatusPart, serving } from './world';
 
 const run = (state: ClusterState, seen: Observation) => decide(state, seen, NOW_MS, POLICY);
-const orderOf = (actions: Action[], node: string) =>
-  actions.flatMap((a) => (a.kind === 'order' && a.node === node ? [a.order.target] : []))[0];
 const routeOf = (actions: Action[]) => actions.flatMap((a) => (a.kind === 'route-write' ? [a.route] : []))[0];
 const CLOSED = { reachable: true, epoch: '1@1', slot: null, closed: true, keeping: '10.0.0.20', clean: true };
 /** A watch whose present step began `ms` ago. */

@@ -5,11 +5,9 @@ import { newWatch } from '../../failover/core/facts/watch';
 import { HOLD_LIMIT_MS, PREPARE_LIMIT_MS } from '../../failover/core/procedures/switchover';
 import type { Action, ClusterState, LeaderPlan } from '../../failover/core/state/cluster';
 import type { NodeView, Observation, Request } from '../../failover/core/state/observation';
-import { gone, leaderView, NOW_MS, observation, POLICY, replicaView, type StatusPart, serving } from './world';
+import { gone, leaderView, NOW_MS, observation, orderOf, POLICY, replicaView, type StatusPart, serving } from './world';
 
 const run = (state: ClusterState, seen: Observation, policy = POLICY) => decide(state, seen, NOW_MS, policy);
-const orderOf = (actions: Action[], node: string) =>
-  actions.flatMap((a) => (a.kind === 'order' && a.node === node ? [a.order.target] : []))[0];
 const routeOf = (actions: Action[]) => actions.flatMap((a) => (a.kind === 'route-write' ? [a.route] : []))[0];
 const CLOSED = { reachable: true, epoch: '1@1', slot: null, closed: true, keeping: '10.0.0.20', clean: true };
 /** The slot leads to the second declared node. */

@@ -2,7 +2,7 @@
 
 import { Situation } from '../../failover/core/facts/situation';
 import { newWatch } from '../../failover/core/facts/watch';
-import type { ClusterState, GivenOrder, LedgerEntry, Policy, Status } from '../../failover/core/state/cluster';
+import type { Action, ClusterState, GivenOrder, LedgerEntry, Policy, Status } from '../../failover/core/state/cluster';
 import { emptyState } from '../../failover/core/state/cluster';
 import type { NodeView, Observation } from '../../failover/core/state/observation';
 
@@ -191,3 +191,7 @@ export function situation(
 ): Situation {
   return new Situation(state, seen, nowMs, policy);
 }
+
+/** What a node is ordered to be by these actions; undefined: nothing. */
+export const orderOf = (actions: readonly Action[], node: string) =>
+  actions.flatMap((a) => (a.kind === 'order' && a.node === node ? [a.order.target] : []))[0];
