@@ -8,6 +8,7 @@ import { afterAll, afterEach, beforeAll, describe, it } from 'vitest';
 import { budgetFor } from '../../failover/contract/budget';
 import { ask } from '../../failover/monitor/router/haproxy-socket';
 import { renderHaproxyConfig } from '../../stack/haproxy-config';
+import { applyConfig as applyTo } from '../rig/apply-config';
 import { sessionsIn } from '../rig/haproxy-sessions';
 import { waitFor } from '../rig/wait';
 import { type ContractClient, HAPROXY_CONTRACT, type HaproxyUnderTest } from './haproxy';
@@ -32,14 +33,9 @@ async function docker(...args: string[]): Promise<string> {
 }
 const quietly = (...args: string[]) => docker(...args).catch(() => '');
 
-function applyConfig(config = CONFIG): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const child = execFile('docker', ['exec', '-i', PROXY.name, 'apply-config'], (error, _stdout, stderr) =>
-      error === null ? resolve() : reject(new Error(stderr)),
-    );
-    child.stdin?.end(config);
-  });
-}
+const applyConfig = async (config = CONFIG): Promise<void> => {
+  await applyTo(PROXY.name, config);
+};
 
 const admin = (commands: string) => ask(join(sockets, 'admin.sock'), commands, 1_000);
 

@@ -16,6 +16,7 @@ import { ApiCertificate } from '../../failover/monitor/router/api-certificate';
 import { Haproxy } from '../../failover/monitor/router/haproxy';
 import { ask, parseEpoch, parseLoads, parseServers } from '../../failover/monitor/router/haproxy-socket';
 import { renderHaproxyConfig } from '../../stack/haproxy-config';
+import { applyConfig as applyTo } from '../rig/apply-config';
 import { sessionsIn } from '../rig/haproxy-sessions';
 import { epochMs } from '../rig/wait';
 import { TIMEOUTS } from '../timeouts';
@@ -56,15 +57,7 @@ async function docker(...args: string[]): Promise<string> {
 }
 const quietly = (...args: string[]) => docker(...args).catch(() => '');
 
-/** Runs apply-config in the container with a text on stdin. Resolves with its output; rejects with it when it fails. */
-function applyConfig(config: string): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const child = execFile('docker', ['exec', '-i', PROXY.name, 'apply-config'], (error, stdout, stderr) =>
-      error === null ? resolve(stdout.trim()) : reject(new Error(stderr)),
-    );
-    child.stdin?.end(config);
-  });
-}
+const applyConfig = (config: string) => applyTo(PROXY.name, config);
 
 async function until(what: string, condition: () => boolean | Promise<boolean>, limitMs: number = TIMEOUTS.docker) {
   const deadline = performance.now() + limitMs;

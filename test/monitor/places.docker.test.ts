@@ -12,6 +12,7 @@ import { Haproxy } from '../../failover/monitor/router/haproxy';
 import { ask, parseLoads } from '../../failover/monitor/router/haproxy-socket';
 import { renderHaproxyConfig } from '../../stack/haproxy-config';
 import { buildImage, docker, dockerQuietly } from '../keeper/node-containers';
+import { applyConfig as applyTo } from '../rig/apply-config';
 import { waitFor } from '../rig/wait';
 
 const ROOT = join(__dirname, '../..');
@@ -45,14 +46,7 @@ let router: Haproxy | null = null;
 let ran: Promise<void> = Promise.resolve();
 const clients: Client[] = [];
 
-function applyConfig(config: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const child = execFile('docker', ['exec', '-i', PROXY.name, 'apply-config'], (error, _stdout, stderr) =>
-      error === null ? resolve() : reject(new Error(stderr)),
-    );
-    child.stdin?.end(config);
-  });
-}
+const applyConfig = (config: string) => applyTo(PROXY.name, config);
 
 const admin = (commands: string) => ask(join(sockets, 'admin.sock'), commands, 1_000);
 const psql = (node: string, sql: string) =>

@@ -2,7 +2,6 @@
  * Reports on the read port: the shipped monitor with a real HAProxy and three real nodes, of which the last one is a
  * report replica. Clients come through HAProxy. Durations are printed. The tests build on each other.
  */
-import { execFile } from 'node:child_process';
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,6 +14,7 @@ import { createMonitor } from '../../failover/monitor/monitor';
 import type { Store } from '../../failover/monitor/ports';
 import { renderHaproxyConfig } from '../../stack/haproxy-config';
 import { buildImage, docker, dockerQuietly, removeNode, startNode } from '../keeper/node-containers';
+import { applyConfig } from '../rig/apply-config';
 
 const NETWORK = 'readers-inner';
 const [POSTGRES, HAPROXY] = ['readers-postgres:test', 'readers-haproxy:test'];
@@ -162,12 +162,7 @@ describe.skipIf(!isRoot)('reports on the read port', () => {
     await docker(...run, '-v', `${sockets}:/run/haproxy`, HAPROXY);
     const gates = NODES.map(({ address }) => address);
     const config = renderHaproxyConfig({ holdTimeoutMs: 30_000, budget: budgetFor({}), backendHost: null, gates });
-    await new Promise<void>((resolve, reject) => {
-      const child = execFile('docker', ['exec', '-i', PROXY, 'apply-config'], (error, _, stderr) =>
-        error === null ? resolve() : reject(new Error(stderr)),
-      );
-      child.stdin?.end(config);
-    });
+    await applyConfig(PROXY, config);
     monitor = makeMonitor();
     await monitor.parts.keepers.listen();
     ran = monitor.run();

@@ -2,7 +2,6 @@
  * A restore in place: the shipped monitor with a real HAProxy and two real nodes that make backups. Durations are printed.
  * The tests build on each other.
  */
-import { execFile } from 'node:child_process';
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,6 +14,7 @@ import type { Decision } from '../../failover/core/state/cluster';
 import { createMonitor } from '../../failover/monitor/monitor';
 import { renderHaproxyConfig } from '../../stack/haproxy-config';
 import { buildImage, docker, dockerQuietly, removeNode, startNode } from '../keeper/node-containers';
+import { applyConfig } from '../rig/apply-config';
 
 const NETWORK = 'restore-inner';
 const [POSTGRES, HAPROXY] = ['restore-postgres:test', 'restore-haproxy:test'];
@@ -159,12 +159,7 @@ describe.skipIf(!isRoot)('a restore in place', () => {
     const run = ['run', '-d', '--init', '--network', NETWORK, '--ip', PROXY_ADDRESS, '--name', PROXY];
     await docker(...run, '-v', `${sockets}:/run/haproxy`, HAPROXY);
     const config = renderHaproxyConfig({ holdTimeoutMs: 30_000, budget: budgetFor({}), backendHost: null });
-    await new Promise<void>((resolve, reject) => {
-      const child = execFile('docker', ['exec', '-i', PROXY, 'apply-config'], (error, _, stderr) =>
-        error === null ? resolve() : reject(new Error(stderr)),
-      );
-      child.stdin?.end(config);
-    });
+    await applyConfig(PROXY, config);
     await startMonitor();
     const base = { image: POSTGRES, network: NETWORK, monitor: { host: HOST, port: PORT }, clusterKey: KEY };
     await Promise.all(NODES.map((n) => startNode({ ...base, ...n, backupVolume: BACKUPS })));

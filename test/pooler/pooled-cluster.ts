@@ -23,6 +23,7 @@ import type { Store } from '../../failover/monitor/ports';
 import { renderHaproxyConfig } from '../../stack/haproxy-config';
 import { backendsQuery } from '../../stack/pooler-config';
 import { buildImage, docker, dockerQuietly, removeNode, startNode } from '../keeper/node-containers';
+import { applyConfig } from '../rig/apply-config';
 import { waitFor } from '../rig/wait';
 
 const execute = promisify(execFile);
@@ -279,9 +280,7 @@ export class PooledCluster {
       this.images.haproxy,
     );
     const config = renderHaproxyConfig({ holdTimeoutMs: 30_000, budget: budgetFor({}), backendHost: null });
-    const child = execFile('docker', ['exec', '-i', this.haproxy, 'apply-config']);
-    child.stdin?.end(config);
-    await new Promise((resolve) => child.once('exit', resolve));
+    await applyConfig(this.haproxy, config);
   }
 
   private async startPooler(): Promise<void> {
