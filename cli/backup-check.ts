@@ -18,10 +18,10 @@ const ASK_MS = 30_000;
 /** A large database takes hours, ms. */
 const TEST_LIMIT_MS = 24 * 3_600_000;
 const MEMORY = '1g';
-/** Of 1024 that each other container has: the clients go first. */
+/** Every other container has 1024 shares, so PostgreSQL's work for clients goes first. */
 const CPU_SHARES = '64';
 const PIDS = '256';
-/** It has no name, so it goes with its container. */
+/** Docker removes an anonymous volume together with its container. */
 const VOLUME = `type=volume,target=${PATHS.nodeVolume},volume-label=postgres-failover.role=restore-test`;
 
 type Promised = Pick<BackupPart, 'repository' | 'window'>;
@@ -32,7 +32,7 @@ export interface LeaderFacts {
   network: string;
   /** Name of the volume, or the folder of the host, with the repository; null: it has none. */
   repository: { type: string; source: string } | null;
-  /** Names that only its hosts file knows, as `NAME:ADDRESS`. */
+  /** Entries of the container's hosts file, as `NAME:ADDRESS`. */
   hosts: readonly string[];
 }
 

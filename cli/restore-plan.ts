@@ -6,7 +6,7 @@ import { KEYS } from '../stack/keys';
 import { NAMES } from '../stack/naming';
 
 const SECOND_MS = 1_000;
-/** The newest file was archived a moment after its last commit, ms. */
+/** The window ends this long before the newest file came into the repository, ms: the last commit in it is older. */
 const END_MS = 2 * SECOND_MS;
 /** Room for the restored data and for the write-ahead log that is replayed, as a multiple of the backup's size. */
 const ROOM_FACTOR = 1.3;

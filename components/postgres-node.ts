@@ -27,7 +27,7 @@ export interface PostgresNodeArgs extends ContainerArgs {
   readonly backupVolume: docker.Volume;
   /** Folder of the host in its place; undefined: none. */
   readonly backupFolder: string | undefined;
-  /** What it restores where there is no data; only the first node has it. */
+  /** What the first node restores when its volume has no data. Other nodes have none. */
   readonly restoreFrom?: RestoreFrom;
   /** The database and its owner, recorded in the volume's labels. */
   readonly database: { readonly name: string; readonly user: string };

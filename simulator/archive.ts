@@ -58,7 +58,7 @@ export class Repository {
   /** Name of a file → what it contains. */
   private readonly files = new Map<string, string>();
   private first: bigint | null = null;
-  /** It takes no file. */
+  /** The repository refuses every file. */
   refuses = false;
 
   constructor(private readonly fail: (words: string) => void) {}

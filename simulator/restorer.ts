@@ -25,7 +25,7 @@ function recordsOf(label: string): number {
   return Number(label.slice(9, 15));
 }
 
-/** What it needs of its node. */
+/** What the restorer needs of its node. */
 export interface RestoringNode {
   readonly volume: { data: DataDir | null; readonly folders: Map<string, DataDir> };
   readonly world: { nextId(): number };
@@ -97,7 +97,7 @@ export class SimRestorer implements Restorer {
   }
 }
 
-/** The data as they were after this many records. */
+/** A copy of the data with their first `records` records. */
 function restoredTo(data: DataDir, records: number): DataDir {
   const end = Math.max(1, Math.min(records, data.flushed));
   const history = data.history.filter(({ start }, i) => i === 0 || start < end);

@@ -17,7 +17,7 @@ export interface BackupS3 {
   readonly caFile?: string | undefined;
   readonly fullEveryMs?: number | undefined;
   readonly everyMs?: number | undefined;
-  /** No backups on the machine with the data. */
+  /** True: backups are kept in S3 alone. */
   readonly only: boolean;
 }
 

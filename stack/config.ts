@@ -168,7 +168,7 @@ function halfPair({ tlsCertificate, tlsKey }: Partial<Settings>): string[] {
   return [`${missing}: "" is refused; must name a file too, because ${given} does`];
 }
 
-/** Places of backups that nothing would use. Refused values are missing in the settings. */
+/** Keys that name a place for backups which the other keys leave unused. Refused values are missing in the settings. */
 function placeProblems({ backup, backupS3, backupFolder }: Partial<Settings>): string[] {
   const problems: string[] = [];
   if (backup === false && backupS3 !== undefined)

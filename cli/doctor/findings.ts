@@ -43,7 +43,7 @@ const DROP_SLOT =
 /** A candidate that was promoted this many times within that time and does not serve fails again and again. */
 const PROMOTIONS_MAX = 3;
 const PROMOTIONS_MS = 600_000;
-/** PostgreSQL's code of a refusal because no place is free (manual, appendix A). */
+/** PostgreSQL's code for "too many connections" (manual, appendix A). */
 const TOO_MANY = '53300';
 
 /** A certificate is renewed long before this time is left, ms. */

@@ -8,7 +8,7 @@ import { messageOf } from '../contract/errors';
 
 /** Each thread of HAProxy has a connection; after reloads earlier processes finish their sessions. */
 const CONNECTIONS_MAX = 256;
-/** HAProxy asks once a second also when no client comes, ms. */
+/** Without clients HAProxy asks once a second. The port closes a connection after ten silent seconds, ms. */
 const IDLE_MS = 10_000;
 /** HAProxy sends one byte and waits for the answer. */
 const BYTES_AT_ONCE = 16;
@@ -17,7 +17,7 @@ const BYTES_AT_ONCE = 16;
  * Listens on all addresses of the container, as PostgreSQL does. When that fails the log says so, and HAProxy goes on
  * without asking.
  *
- * @param idleMs A connection that is silent for so long is closed, ms.
+ * @param idleMs The port closes a connection on which no byte has come for this time, ms.
  */
 export function listenAlive(port: number, log: (message: string) => void, idleMs = IDLE_MS): Server {
   const server = createServer({ noDelay: true }, (socket) => echo(socket, idleMs));

@@ -266,7 +266,7 @@ export class Archiving {
     inBackground(
       async () => {
         const { archived } = this;
-        // They are written down before this node lets go of anything that comes after them.
+        // The node stores these gaps before it drops any later write-ahead log.
         if (leadership === null && archived !== null) await this.archive.changeGaps(() => archived.gaps);
         if (wanted) await this.archive.keep(this.keptFrom(leadership));
         else await this.archive.release();

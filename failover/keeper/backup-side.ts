@@ -13,12 +13,12 @@ import type { Leadership } from './leadership';
 import type { Archive, BackupTool, Clock, View } from './ports';
 import type { NoteLevel } from './pursuit-host';
 
-/** Limit for what a second place has to get while PostgreSQL is down for a restore in place, ms. */
+/** How long a restore in place, while PostgreSQL is down, waits for the second repository to take its files, ms. */
 const REST_LIMIT_MS = 20_000;
 
 type Ping = Extract<MonitorFrame, { type: 'ping' }>;
 
-/** What both need from the keeper. */
+/** What archive and backup jobs need from the keeper. */
 export interface SideHost {
   readonly settings: NodeSettings | null;
   readonly view: View;
@@ -28,7 +28,7 @@ export interface SideHost {
   report(): void;
 }
 
-/** Short name of a place in S3. Another one has other contents, so nothing that is known of the one holds for it. */
+/** Short name of a bucket and folder in S3. Positions and gaps are known for one such place only. */
 export function s3Place({ endpoint, bucket, path }: S3Settings): string {
   return createHash('sha256')
     .update(JSON.stringify([endpoint, bucket, path]))
@@ -62,7 +62,7 @@ export class BackupSide {
     this.jobs = tool === undefined ? null : new BackupJobs(tool, clock, this, archive.bootMs);
   }
 
-  /** The settings as if this were the only place: without `backup` where it is none. */
+  /** The node's settings; without `backup` when backups are not kept in this place. */
   get settings(): NodeSettings | null {
     const { settings } = this.keeper;
     const { backup } = settings ?? {};
@@ -114,7 +114,7 @@ export class BackupSide {
     return this.archiving.finish(signal);
   }
 
-  /** The same for a short while, and what this place does not take is only told. */
+  /** As {@link finish}, with a limit. A failure is noted, and the restore goes on. */
   async tryToFinish(signal: AbortSignal): Promise<void> {
     try {
       await this.finish(AbortSignal.any([signal, AbortSignal.timeout(REST_LIMIT_MS)]));

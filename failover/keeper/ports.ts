@@ -187,7 +187,7 @@ export interface Source {
   address: string;
 }
 
-/** Up to here the repository has all write-ahead log but the gaps, and on this timeline it was written. */
+/** The repository has all write-ahead log up to this position, except the gaps. `timeline`: that of the position. */
 export interface Archived {
   lsn: string;
   timeline: number;
@@ -306,10 +306,10 @@ export interface Postgres {
   readonly archive?: Archive;
   /** Absent: this PostgreSQL has no backups. {@link stop} kills what it does. */
   readonly backups?: BackupTool;
-  /** The same for the second place of the backups. */
+  /** Archive and backup tool of the second repository (S3). */
   readonly archiveS3?: Archive;
   readonly backupsS3?: BackupTool;
-  /** Tells all of them which places there are; undefined: none. */
+  /** Tells archive and backup tools which repositories there are; undefined: none. */
   usePlaces?(places: BackupSettings | undefined): void;
   /** Absent: this PostgreSQL has no backups. */
   readonly restorer?: Restorer;

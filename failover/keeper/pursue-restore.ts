@@ -1,7 +1,7 @@
 /**
- * Carries out an order to restore in place. First all write-ahead log goes to the repository and the data are made beside
- * the present ones, which are not touched; what fails there is only reported. Then the two folders are swapped: the state
- * records this before, so that the next start finishes a swap that a crash interrupts.
+ * Carries out an order to restore in place. First the keeper hands all write-ahead log to the repository, and makes the
+ * restored data beside the present data, which it does not touch; it only reports a failure. Then it swaps the two
+ * folders. It stores the swap before it begins, so that after a crash the next start of the keeper finishes it.
  */
 import { messageOf } from '../contract/errors';
 import { NEW_DATA } from './keeper-state';

@@ -58,7 +58,7 @@ export class Backups {
   private saidOld: string | null = null;
   private calm = false;
   private readonly sinceWallMs: number;
-  /** Another place has the leader: one job runs at a time. */
+  /** True while a job of another repository runs. */
   isTaken: () => boolean = () => false;
 
   constructor(

@@ -43,7 +43,7 @@ function partOf(backup: BackupPart, ending: string): JSXNode[] {
   ];
 }
 
-/** Gaps that a backup was made after. */
+/** The gaps before the newest usable backup. */
 function gapsOf(gaps: BackupPart['archive']['gaps']): string {
   const { from, to } = gaps.at(-1) ?? {};
   return `${gaps.length}, before the window; the newest: ${from} to ${to}`;

@@ -10,14 +10,14 @@
 -- connection to the keeper of each open node, and one question at a time; all clients that wait share the next one.
 -- A node whose keeper has not answered yet (it starts, or its image is older) is not asked.
 
--- Of the keepers (failover/contract/layout.ts).
+-- Port of each keeper (keeperAlive in failover/contract/layout.ts).
 local PORT = tonumber((...))
 local CONNECT_SECONDS = 0.5
 -- A connection that gives no answer for so long is made anew. Without clients a question goes out with each look.
 local SILENCE_SECONDS = 5
--- Between two looks at the slots, and between two attempts to connect.
+-- Interval of looks at the slots, and of attempts to connect to a keeper.
 local LOOK_MS = 1000
--- From the end of the keeper's connection until the other processes of its container have ended, too.
+-- Time from the end of the keeper's connection until PostgreSQL's processes in that container have ended.
 local DYING_MS = 20
 -- A client waits for this long at most (STEPS_MAX times STEP_MS), for example when the container hangs.
 local STEP_MS = 10
@@ -87,7 +87,7 @@ end
 local function keep(keeper)
   while keeper.wanted do
     pcall(talk, keeper)
-    -- Who comes meanwhile waits, too.
+    -- Clients that connect during this pause wait, too.
     if keeper.answers and keeper.wanted then core.msleep(DYING_MS) end
     keeper.answers = false
     let_all_go(keeper.flying)

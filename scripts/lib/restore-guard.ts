@@ -9,8 +9,8 @@ const ASK_MS = 15_000;
 const Shown = z.looseObject({ restore: z.looseObject({ underWay: z.string().nullable() }).optional() });
 
 /**
- * @throws Error while a restore in place is under way. A monitor that does not answer has begun none that anybody waits
- * for.
+ * @throws Error while a restore in place is under way. A monitor that does not answer runs no restore in
+ * place either.
  */
 export async function refuseDuringRestore({ info }: Pick<Ready, 'info'>): Promise<void> {
   const monitor = `${info.value('namePrefix', '')}${NAMES.monitor}`;

@@ -1,7 +1,7 @@
 /**
  * Derives which node may archive its write-ahead log for backups, and let clients of replication in: the opened leader,
- * and no other. A candidate that was
- * never opened leaves nothing in the repository, so no two histories with the same numbers meet there (S3).
+ * and no other. A candidate that was never opened leaves nothing in the repository, so no two histories with the same
+ * numbers meet there (S3).
  */
 import { seam } from '../../contract/seam';
 import type { Situation } from '../facts/situation';

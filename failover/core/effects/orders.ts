@@ -104,7 +104,10 @@ export function adoptionTarget(s: Situation, node: string): Target | null {
   return isIdle ? { kind: 'wait', reason: 'every declared node is asked first' } : null;
 }
 
-/** In a restore the other nodes stop when the leader has stopped: its clean shutdown waits until they have all. */
+/**
+ * In a restore in place the standbys stop after the leader, because the leader's clean shutdown waits until each
+ * standby has received all write-ahead log.
+ */
 function restoreTarget(s: Situation, node: string, activity: Extract<Activity, { kind: 'restore' }>): Target | null {
   const { stage, restore, above } = activity;
   if (node !== s.state.leader) return stage === 'stop' || s.status(node) === null ? null : { kind: 'stop' };

@@ -7,7 +7,7 @@ import { clusterTrouble } from './readiness';
 import type { Situation } from './situation';
 import { lastOpened } from './view';
 
-/** How many restores the state remembers. What is older than the oldest of them is found by it as well. */
+/** How many restores in place the state remembers. The oldest one also answers for every earlier moment. */
 export const RESTORES_MAX = 20;
 const MB = 1024 * 1024;
 const RESERVE_MIN_BYTES = 128 * MB;

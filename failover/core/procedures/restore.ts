@@ -1,8 +1,9 @@
 /**
- * Rows of a restore in place. The leader stops as before a switchover, the other nodes stop too, and the leader's keeper
- * makes the data beside the present ones: until they are complete, the present ones stay in their place, so a restore
- * that fails is only an interruption. Then they are swapped, and the leader is promoted in a new generation, alone: what
- * any other node has is of a history that was left, so all of them are copied anew.
+ * Rows of a restore in place. The leader stops as before a switchover, and then the standbys stop. The leader's keeper
+ * makes the restored data beside the present data. The present data stay in their place until the restored data are
+ * complete, so a restore that fails is only an interruption. Then the keeper swaps the two folders, and the leader is
+ * promoted in a new generation, without standbys. Each standby's data belong to the abandoned history, so every standby
+ * is copied anew.
  */
 import { targetWords } from '../../contract/restore';
 import { canLeadAgain } from '../facts/candidates';
@@ -35,7 +36,7 @@ function wishOf(s: Situation, id: string, request: Extract<Request, { kind: 'res
   return { id, from: { kind: 'kept', id: s.state.restored?.id ?? '' }, words: 'the data from before the restore' };
 }
 
-/** Rows while the leader still serves. */
+/** Calls the restore off while the leader still serves. */
 export function restoreCalledOff(s: Situation): Plan | null {
   const plan = planOf(s.state);
   if (plan?.kind !== 'restore') return null;
@@ -60,7 +61,7 @@ export function restorePrepared(s: Situation): Plan | null {
   return { state, reason: `${s.leader} lets its clients finish (at most ${DRAIN_MS / 1_000} s) and stops` };
 }
 
-/** Rows while PostgreSQL is down. */
+/** The leader has stopped: its keeper makes the restored data. */
 export const restoreStopped = during('restore', (s, activity) => {
   if (activity.stage !== 'stop' || !s.isDone(s.leader)) return null;
   if (s.status(s.leader)?.postgres.state !== 'stopped' || !canLeadAgain(s)) return null;
@@ -143,7 +144,7 @@ function failed({ from }: Restore): string {
   return from.kind === 'kept' ? 'the restore is not undone' : 'nothing is restored';
 }
 
-/** Rows for the data from before a restore, while the leader serves. */
+/** A person confirms the last restore in place: the data from before it are to be removed. */
 export function restoreConfirmed(s: Situation): Plan | null {
   const { request } = s.observation;
   const { restored: kept } = s.state;

@@ -27,9 +27,9 @@ const CONFIG = { local: 'pgbackrest.conf', s3: 'pgbackrest-s3.conf' } as const;
 const PUSH_LIMIT_MS = 60_000;
 /** The clients' work goes first: scheduling priority of pgBackRest (nice(1)). */
 const NICE = 10;
-/** pgBackRest's words for a repository without the stanza. It never overwrites one, whatever state that is in. */
+/** pgBackRest's message when the repository has no stanza. `stanza-create` never overwrites an existing one. */
 const MISSING = /FileMissingError: unable to open missing file '[^']*archive\.info/;
-/** File of each place with what is in none of its backups. It outlives the container. */
+/** File with the gaps of each repository, in the node's volume. */
 const GAPS = { local: 'archive-gaps.json', s3: 'archive-gaps-s3.json' } as const;
 /** Size of the record of a shutdown's checkpoint, rounded up (pg_control.h, CheckPoint). */
 const CHECKPOINT_BYTES = 128n;
@@ -52,7 +52,7 @@ interface Tour {
 /** The archive of one node. */
 export class NodeArchive implements Archive {
   private tour: Tour | null = null;
-  /** What is in no backup; null: not read yet. */
+  /** The gaps of this repository; null: not read from the file yet. */
   private gaps: readonly Gap[] | null = null;
   /** Resolves when the last change of the gaps has ended. */
   private changed: Promise<unknown> = Promise.resolve();
@@ -65,7 +65,7 @@ export class NodeArchive implements Archive {
     private readonly place: Place,
     sessions: Pick<OwnSessions, 'common'>,
     private readonly folder: string = PATHS.archiveRun,
-    /** The place that it hands to. */
+    /** The repository to which it hands files. */
     private readonly name: RepositoryName = 'local',
     private readonly repositories: Repositories = new Repositories(),
     private readonly wal: SharedWal = new SharedWal(sessions, [name]),
@@ -105,7 +105,7 @@ export class NodeArchive implements Archive {
     const history = await readHistory(place.data, timeline);
     const stanza = stanzaOf(systemId);
     await this.createStanza(stanza, options);
-    // What belongs to the position: files that this node alone knows as lost are to be handed over again.
+    // The monitor's gaps belong to its position. Files that only this node takes for lost are handed over again.
     await this.changeGaps((own) => archived?.gaps ?? own);
     const kept = await readdir(this.walFolder);
     const has = archived && { lsn: parseLsn(archived.lsn), timeline: archived.timeline };
@@ -165,7 +165,7 @@ export class NodeArchive implements Archive {
     const close = () => this.close();
     signal.addEventListener('abort', close);
     try {
-      // pgBackRest would ask PostgreSQL, which does not run.
+      // Without --no-online pgBackRest would ask PostgreSQL, which does not run.
       await this.begun(control.timeline, archived, ['--no-online']);
       const end = endOfSegment(parseLsn(control.checkpointLsn) + CHECKPOINT_BYTES, BigInt(segmentBytes));
       while (await this.push(printLsn(end)));

@@ -101,7 +101,7 @@ class Server {
     this.process = run('postgres', ['-D', data, '-c', `config_file=${settings}`], options).finally(() => {
       this.isOver = true;
     });
-    // Its end is awaited later; until then a failure is no unhandled one.
+    // The end is awaited later. Without a handler now, Node would end at a failure that comes before.
     this.process.catch(() => undefined);
   }
 
@@ -119,7 +119,7 @@ class Server {
     return (await readFile(join(this.data, 'postmaster.pid'), 'utf8').catch(() => '')).split('\n');
   }
 
-  /** As pg_ctl reads it. */
+  /** The postmaster's state in its lock file, where pg_ctl reads it, too. */
   private async status(): Promise<string> {
     return (await this.lockFile())[STATUS_LINE] ?? '';
   }
@@ -142,7 +142,7 @@ class Server {
     void this.signal('SIGQUIT');
   }
 
-  /** Resolves when none of it is left. */
+  /** Resolves when every process of this server has ended. */
   async kill(): Promise<void> {
     if (this.isOver) return;
     this.quit();
@@ -159,7 +159,7 @@ class Server {
   }
 }
 
-/** Settings of a server that no other process uses. It replays more than it serves. */
+/** Writes the settings of this server, which no client uses. Returns the path of postgresql.conf. */
 async function writeSettings(data: string, scratch: string): Promise<string> {
   const { floors } = await readControlFile(data);
   await rm(scratch, { recursive: true, force: true });
@@ -170,7 +170,7 @@ async function writeSettings(data: string, scratch: string): Promise<string> {
     `unix_socket_directories = '${scratch}'`,
     `hba_file = '${file('pg_hba.conf')}'`,
     `ident_file = '${file('pg_ident.conf')}'`,
-    // Without sessions before the target there is no setting of the former leader that this server has to match.
+    // With hot_standby on, replay stops unless max_connections and its like are as large as the leader's.
     'hot_standby = off',
     'archive_mode = off',
     'autovacuum = off',

@@ -16,16 +16,16 @@ import { KeeperError } from '../ports';
 import { SOCKETS } from './own-sessions';
 import type { Place } from './place';
 
-/** pgBackRest's number of each place. It stays, whichever of them are in use. */
+/** pgBackRest's number of each repository. It does not depend on which repositories are in use. */
 export const REPOSITORY_NUMBER = { local: 1, s3: 2 } as const satisfies Record<RepositoryName, number>;
 /** File with the authorities of S3, beside the config that names it. */
 export const CA_FILE = 's3-ca.pem';
-/** pgBackRest's largest number of full backups to keep: all. */
+/** Largest value of `repo-retention-full`: pgBackRest then removes no backup. */
 const RETENTION_ALL = 9_999_999;
 /** Limit for one step of a transfer, s: shorter than that of a whole file, so that pgBackRest itself says what is wrong. */
 const S3_STEP_LIMIT_S = 20;
 const S3_PORT = '443';
-/** Limit for reaching it, ms. */
+/** Limit for a TLS connection to S3, ms. */
 const REACH_LIMIT_MS = 5_000;
 
 /** The places that a config names. */
@@ -87,7 +87,7 @@ function repository(number: number, clusterKey: string, own: Record<string, stri
     'cipher-pass': derivedPassword(clusterKey, 'backup'),
     bundle: 'y',
     block: 'y',
-    // Without a number pgBackRest warns. A backup gets the stack's own; each other command removes nothing.
+    // Without `retention-full` pgBackRest warns. `backup` gets the stack's number; other commands must remove nothing.
     'retention-full': String(RETENTION_ALL),
   };
   return Object.fromEntries(Object.entries(options).map(([name, value]) => [`repo${number}-${name}`, value]));

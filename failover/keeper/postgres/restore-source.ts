@@ -81,7 +81,7 @@ export class NodeRestore {
     return wordsOf(stanza, this.recovered);
   }
 
-  /** The key stays in the config, and must act once only. */
+  /** Refuses a second restore: `restoreFrom` may stay in the config, but acts once. */
   private async mustBeNew(): Promise<void> {
     const { stanza } = this.source;
     const what = `restoreFrom: ${stanza} is not restored`;
@@ -101,7 +101,7 @@ export class NodeRestore {
     await makeRoom(stanza, Math.max(0, ...backups.map(({ sizeBytes }) => sizeBytes)), this.place, null);
   }
 
-  /** The restored data is the new cluster's: it is never restored again. */
+  /** Notes in the new cluster's repository what was restored, so that no later start restores again. */
   async remember(): Promise<void> {
     const { recovered, source } = this;
     if (recovered === null) return;

@@ -13,7 +13,7 @@ import { type ArchivedTimeline, archivedTimelines, holdsBackup } from './restore
 const RESTORE_LIMIT_MS = 24 * 3_600_000;
 /** Limit for one file of write-ahead log, s. */
 const GET_LIMIT_S = 60;
-/** `info` has seconds only. */
+/** `pgbackrest info` gives times in whole seconds, ms. */
 const SECOND_MS = 1_000;
 const SHARE = /, (\d{1,3}(?:\.\d+)?)%\)/g;
 

@@ -30,7 +30,7 @@ const LOOK_MS = 5_000;
 
 /** What it needs from the node's data folder. */
 interface DataUser {
-  /** The present data are others from now on. */
+  /** Called when other data have taken the place of the present ones. */
   replaced(): Promise<void>;
 }
 
@@ -161,7 +161,7 @@ export class NodeRestorer implements Restorer {
 
   async remove(folder: string): Promise<void> {
     const path = join(this.place.volume, folder);
-    // A part of it would look like a whole.
+    // A folder without this file is never taken for complete data, so it goes first.
     await rm(join(path, 'PG_VERSION'), { force: true });
     await rm(path, { recursive: true, force: true });
     await syncFolder(this.place.volume);

@@ -7,14 +7,14 @@ import { compareLsn } from '../../contract/lsn';
 import { keepFrom, releaseWal } from './archive-slot';
 import type { OwnSessions } from './own-sessions';
 
-/** A file that was finished for one repository just now is finished for the other one, too, ms. */
+/** After pg_switch_wal() for one repository, the other repository needs none for this time, ms. */
 const SWITCHED_MS = 20_000;
 
-/** From where on a repository wants it: null: from now on. `none`: not at all. */
+/** The position from which a repository needs write-ahead log; null: not known yet. `none`: it needs none. */
 type Wish = string | null | 'none';
 
 export class SharedWal {
-  /** What each said last; absent: nothing yet. */
+  /** The last wish of each repository; absent: it has told none yet. */
   private readonly wishes = new Map<RepositoryName, Wish>();
   private switchedMs = Number.NEGATIVE_INFINITY;
   /** Resolves when the last change of the slot has ended. */
@@ -31,7 +31,7 @@ export class SharedWal {
     await this.change(async () => keepFrom(await this.sessions.common(), this.oldest()));
   }
 
-  /** One repository wants none of it. The slot is dropped once that holds for all. */
+  /** This repository needs no write-ahead log. The slot is dropped once no repository needs any. */
   async release(name: RepositoryName): Promise<void> {
     this.wishes.set(name, 'none');
     await this.change(async () => {
@@ -46,7 +46,7 @@ export class SharedWal {
     return change;
   }
 
-  /** The oldest position that any of them wants; null: not known, so nothing is let go. */
+  /** The oldest position that any repository needs; null: not known, so the slot keeps everything. */
   oldest(): string | null {
     let oldest: string | null = null;
     for (const name of this.names) {

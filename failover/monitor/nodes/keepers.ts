@@ -394,7 +394,7 @@ export class KeeperServer implements Keepers {
       if (s3 !== undefined && archived !== undefined) this.archivedS3 = { ...archived, place: s3.place };
     }
     view.slots = status.slots ?? view.slots;
-    // The next status may come before the next cycle, and it has only what changed since.
+    // A status has the repository only after a change, and a later status may come before the monitor's next cycle.
     view.repository = status.backup?.repository ?? view.repository;
     view.repositoryS3 = status.s3?.backup?.repository ?? view.repositoryS3;
     if (streamingFrom !== null) view.streamingSeenAtMs = nowMs;
