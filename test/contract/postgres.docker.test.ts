@@ -117,7 +117,7 @@ setsid postgres -D ${data} ${files} >>${conf}/log 2>&1 </dev/null &`);
   async copyFrom(source: ContractNode): Promise<void> {
     const port = source instanceof RealNode ? source.port : 0;
     const copy = `pg_basebackup -h ${ADDRESS} -p ${port} -U postgres -D ${this.data} -c fast -X stream`;
-    await shell(`mkdir -p ${this.conf} && ${copy}`);
+    await shell(`rm -rf ${this.data} && mkdir -p ${this.conf} && ${copy}`);
   }
 
   async promote(): Promise<number> {
@@ -235,8 +235,10 @@ describe('the real PostgreSQL', () => {
   it.each(Object.entries(POSTGRES_CONTRACT))('%s', (_name, holds) => holds(pair));
 
   it('streams to a standby and to the tools of a copy, also when it ends sessions that idle for 1 ms', async () => {
-    await a.tune({ idle_session_timeout: '1ms', statement_timeout: '1ms', lock_timeout: '1ms' });
+    // The last case of the contract leaves b with a history of its own under a's timeline number, which may end its replay.
     await b.kill();
+    await b.copyFrom(a);
+    await a.tune({ idle_session_timeout: '1ms', statement_timeout: '1ms', lock_timeout: '1ms' });
     await b.start(a);
     const standby = async () =>
       (await a.look()).standbys.some(({ name, state }) => name === b.name && state === 'streaming');
