@@ -60,6 +60,8 @@ export class Repository {
   private first: bigint | null = null;
   /** The repository refuses every file. */
   refuses = false;
+  /** Every node has all files that the repository lacks, so none may be taken for lost. */
+  isKept = false;
 
   constructor(private readonly fail: (words: string) => void) {}
 
@@ -72,6 +74,17 @@ export class Repository {
     this.files.set(name, content);
     const begin = segmentStart(name, SEGMENT_BYTES);
     if (this.first === null || begin < this.first) this.first = begin;
+  }
+
+  /** A node takes a file for lost, because it does not have it. */
+  givenUp(name: string, node: string): void {
+    if (this.isKept) this.fail(`NOT KEPT: ${node} takes ${name} for lost, which every node had`);
+  }
+
+  /** Whether this node has every file of its history that is not here. */
+  isCompletedBy(data: DataDir, gaps: readonly Gap[]): boolean {
+    const missing = this.missing(data, gaps);
+    return missing === null || filesIn(data).includes(missing);
   }
 
   /**
@@ -131,6 +144,7 @@ export class SimArchive implements Archive {
     if (queue === null || name === null) return false;
     const kept = filesIn(data);
     if (!kept.includes(name)) {
+      this.node.world.repository.givenUp(name, this.node.name);
       await this.leaveOut(queue, queue.nextKept(kept, parseLsn(flushLsn)));
       return true;
     }

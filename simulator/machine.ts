@@ -12,6 +12,7 @@ import { at, History } from './history';
 import { Network } from './network';
 import type { Witness } from './postgres';
 import type { Random } from './random';
+import { LOGICAL_SETTINGS } from './replication-clients';
 import { ReportReplicas } from './report-replicas';
 
 export const CLUSTER_KEY = 'simulated cluster key of more than 32 characters';
@@ -111,6 +112,7 @@ export class Machine {
       switchbackLimitMs: 600_000,
       ...options.policy,
     };
+    if (this.policy.replication === true) this.postgresSettings = LOGICAL_SETTINGS;
     this.rebuildInPlace = this.policy.onNoReplica === 'block';
     this.thinkMs = options.thinkMs ?? this.random.pick([30, 80, 150]);
     this.restingCancels = options.cancels ?? 0.01;

@@ -11,6 +11,7 @@ import type { Log, Seen, Store } from '../failover/monitor/ports';
 import { BACKUP } from './archive';
 import { Process } from './engine';
 import { CLUSTER_KEY, type Machine, MONITOR_ADDRESS, STACK_SETTINGS } from './machine';
+import { REPLICATION } from './replication-clients';
 
 /** The monitor's volume. */
 export interface StoreDisk {
@@ -148,6 +149,7 @@ export class SimMonitor {
         postgresSettings: world.postgresSettings,
         rebuildInPlace: world.rebuildInPlace,
         ...(world.policy.backup === true && { backup: BACKUP }),
+        ...(world.policy.replication === true && { replication: REPLICATION }),
       },
       listen: { address: MONITOR_ADDRESS, port: 7400 },
       sockets: '/run/haproxy',

@@ -25,6 +25,7 @@ import { COPY_MB_A_MS, Disk, type Load, RESERVE_MB, VERIFY_MB_A_MS } from './dis
 import { type Engine, Process } from './engine';
 import { CLUSTER_KEY, type Machine, MONITOR_ADDRESS } from './machine';
 import { PostgresServer, type Session, type SimDisk } from './postgres';
+import { SimGate } from './replication-clients';
 import { SimRestorer } from './restorer';
 import { ServerWords } from './server-words';
 import { settingsOf } from './settings';
@@ -82,6 +83,8 @@ export class SimNode {
   unreadable = false;
   /** Part of the looks at a leader that return an old answer. */
   lateLooks = 0;
+  /** The way in for clients of replication; null: the stack has none, or no keeper runs. */
+  gate: SimGate | null = null;
 
   constructor(
     readonly world: Machine & NodeWatch,
@@ -185,6 +188,7 @@ export class SimNode {
     const { process, postgres } = this;
     this.process = null;
     this.keeper = null;
+    this.gate = null;
     this.postgres = null;
     if (this.world.random.chance(0.7)) this.world.network.lose(this.name);
     postgres?.process.kill();
@@ -320,6 +324,7 @@ export class SimPostgres implements Postgres {
 
   readonly archive?: SimArchive;
   readonly restorer?: SimRestorer;
+  readonly gate?: SimGate;
 
   constructor(
     private readonly node: SimNode,
@@ -328,6 +333,10 @@ export class SimPostgres implements Postgres {
     if (node.world.policy.backup === true) {
       this.archive = new SimArchive(node, process);
       this.restorer = new SimRestorer(node, process);
+    }
+    if (node.world.policy.replication === true) {
+      this.gate = new SimGate(process);
+      node.gate = this.gate;
     }
     this.tunables = new Tunables(settingValues(node.name, null));
     this.engine = process.engine;
@@ -646,6 +655,7 @@ export class SimPostgres implements Postgres {
     this.endsByOrder = true;
     this.stopHeartbeat();
     this.archive?.shut();
+    this.gate?.shut();
     const limit = this.engine.sleep(STOP_LIMIT_MS, this.process);
     await Promise.race([postgres.shutDown(), this.exited, limit]);
     postgres.process.kill();
@@ -725,6 +735,11 @@ export class SimPostgres implements Postgres {
       }
     }
     throw new KeeperError('SYNC_UNPROVEN', 'commits do not wait under the barrier');
+  }
+
+  async holdsConsumersFor(slots: string): Promise<boolean> {
+    await this.takes(0.8);
+    return this.running().slotsOfNewSession === slots;
   }
 
   async warm(): Promise<void> {}

@@ -98,8 +98,17 @@ export class Session {
   }
 }
 
+/** The other end of a stream: a standby, or a client of replication. */
+export interface Receiving {
+  readonly process: Process;
+  readonly disk: Pick<SimDisk, 'slowness'>;
+  receive(sender: Sender, from: number, records: readonly WalRecord[]): void;
+  keptAlive(sender: Sender, wantsAnswer: boolean): void;
+  lost(sender: Sender): void;
+}
+
 /** The leader's side of one stream. */
-class Sender {
+export class Sender {
   readonly down: Channel;
   readonly up: Channel;
   sent: number;
@@ -108,11 +117,13 @@ class Sender {
   state = 'catchup';
   alive = true;
   heardMs: number;
+  /** The stream of a logical slot: the slots of the standbys that must have a change before (`synchronized_standby_slots`). */
+  after: readonly string[] | null = null;
 
   constructor(
     readonly name: string,
     readonly slot: string,
-    readonly receiver: PostgresServer,
+    readonly receiver: Receiving,
     own: PostgresServer,
     public names: SyncNames,
     from: number,
@@ -158,6 +169,12 @@ function namesIn(config: Settings): SyncNames {
   const match = /^ANY (\d+) \((.*)\)$/.exec(config.text('synchronous_standby_names'));
   if (match === null) return { k: 0, members: [] };
   return { k: Number(match[1]), members: (match[2] ?? '').split(', ').map((m) => m.replaceAll('"', '')) };
+}
+
+/** The standbys' slots for which the streams of logical slots wait. */
+function standbySlotsIn(config: Settings): string[] {
+  const text = config.text('synchronized_standby_slots');
+  return text === '' ? [] : text.split(', ');
 }
 
 /** What a server reports to the simulation. */
@@ -241,6 +258,8 @@ export class PostgresServer {
    * (S4).
    */
   private syncDefined: boolean;
+  /** `synchronized_standby_slots` as the postmaster has read it, and hence every new session. */
+  private standbySlots: readonly string[];
   private authenticating = 0;
   private processorFreeMs = 0;
   private registerLock: (() => void)[] | null = null;
@@ -280,6 +299,7 @@ export class PostgresServer {
     this.process = new Process(this.engine, `postgres of ${parts.node}`, parts.node);
     this.names = namesIn(parts.config);
     this.syncDefined = this.names.k > 0;
+    this.standbySlots = standbySlotsIn(parts.config);
     const { data } = this;
     // Replay begins at the last restart point, so SQL sees at first an older state than before the restart (S6).
     const behind = this.engine.random.integer(0, 40);
@@ -627,6 +647,9 @@ export class PostgresServer {
     const { random } = this.engine;
     const changed = before.upstreamAddress !== config.upstreamAddress;
     if (changed) this.after(random.chance(0.05) ? random.between(20, 300) : random.delay(4), () => this.redirect());
+    if (before.text('synchronized_standby_slots') !== config.text('synchronized_standby_slots')) {
+      this.after(random.between(0, 5), () => this.postmasterReadsSlots());
+    }
     const changesNames = before.text('synchronous_standby_names') !== config.text('synchronous_standby_names');
     if (!changesNames) return;
     this.after(random.between(0, 5), () => this.postmasterReads());
@@ -649,6 +672,24 @@ export class PostgresServer {
     }
     // A walsender releases commits by the setting that it has read itself.
     if (waiting.length > 0) this.after(readMs + LET_GO_MS, () => this.watchWaiters(waiting));
+  }
+
+  private postmasterReadsSlots(): void {
+    const { random } = this.engine;
+    this.standbySlots = standbySlotsIn(this.config);
+    for (const sender of this.senders) {
+      if (sender.after === null) continue;
+      const read = () => {
+        sender.after = standbySlotsIn(this.config);
+        this.feed(sender);
+      };
+      this.after(random.chance(0.2) ? random.between(20, 400) : random.between(0, 8), read);
+    }
+  }
+
+  /** Value of `synchronized_standby_slots` in a session that begins now. */
+  get slotsOfNewSession(): string {
+    return this.standbySlots.join(', ');
   }
 
   private checkpointerReads(): void {
@@ -674,21 +715,46 @@ export class PostgresServer {
 
   private feed(sender: Sender): void {
     const { data } = this;
-    if (!sender.alive || sender.sent >= data.flushed) return;
+    const upTo = this.mayBeSent(sender);
+    if (!sender.alive || sender.sent >= upTo) return;
     const from = sender.sent;
-    const records = data.wal.slice(from, data.flushed);
-    sender.sent = data.flushed;
+    const records = data.wal.slice(from, upTo);
+    sender.sent = upTo;
     sender.down.send(sender.receiver.process, () => sender.receiver.receive(sender, from, records));
   }
 
-  private heard(sender: Sender, flush: number, replay: number): void {
+  /**
+   * Number of records that the stream may have. That of a logical slot has to wait for the standbys of
+   * `synchronized_standby_slots` (slot.c, StandbySlotsHaveCaughtup).
+   */
+  private mayBeSent({ after }: Sender): number {
+    const { flushed, slotAt } = this.data;
+    return after === null ? flushed : Math.min(flushed, ...after.map((slot) => slotAt.get(slot) ?? 0));
+  }
+
+  /**
+   * A client of replication gets a stream from this record on; null: this server gives none. `isLogical`: of a logical
+   * slot, which only a primary decodes here.
+   */
+  serve(client: Receiving, name: string, slot: string, from: number, isLogical: boolean): Sender | null {
+    if (!this.accepting || !this.isPrimary) return null;
+    const sender = new Sender(name, slot, client, this, this.names, from);
+    if (isLogical) sender.after = this.standbySlots;
+    this.senders.add(sender);
+    this.feed(sender);
+    return sender;
+  }
+
+  heard(sender: Sender, flush: number, replay: number): void {
     if (!sender.alive) return;
     sender.heardMs = this.engine.nowMs;
     sender.flush = flush;
     this.data.slotAt.set(sender.slot, flush);
     sender.replay = replay;
     if (sender.state === 'catchup' && sender.sent >= this.data.flushed) sender.state = 'streaming';
-    if (this.isPrimary) this.release(sender);
+    if (!this.isPrimary) return;
+    this.release(sender);
+    for (const other of this.senders) if (other.after !== null) this.feed(other);
   }
 
   /**
@@ -734,7 +800,7 @@ export class PostgresServer {
     for (const waiter of free) waiter.end(false);
   }
 
-  private endSender(sender: Sender): void {
+  endSender(sender: Sender): void {
     if (!sender.alive) return;
     sender.alive = false;
     this.senders.delete(sender);
@@ -757,7 +823,7 @@ export class PostgresServer {
     this.dial();
   }
 
-  private keptAlive(sender: Sender, wantsAnswer: boolean): void {
+  keptAlive(sender: Sender, wantsAnswer: boolean): void {
     if (this.upstream?.sender !== sender) return;
     this.upstream.heardMs = this.engine.nowMs;
     if (wantsAnswer) this.answer();
@@ -926,17 +992,21 @@ export class PostgresServer {
 
   /** A checkpoint: WAL that is needed neither for `wal_keep_size` nor by a slot within its limit is recycled (S22). */
   recycle(): void {
-    const { data, disk } = this;
-    const recordMb = disk.load?.recordMb ?? 0;
+    const recordMb = this.disk.load?.recordMb ?? 0;
     if (recordMb === 0) return;
+    this.recycleBut(Math.floor(WAL_KEEP_MB / recordMb), Math.floor(SLOT_KEEP_MB / recordMb));
+  }
+
+  /** A checkpoint that keeps so many records for all, and at most so many for slots. */
+  recycleBut(kept: number, slotMax: number): void {
+    const { data } = this;
     const asked = [...data.slotAt].filter(([slot]) => data.slots.has(slot) && !data.lostSlots.has(slot));
     const slotsFrom = Math.min(data.flushed, ...asked.map(([, position]) => position), archivedUpTo(data));
-    const least = Math.max(slotsFrom, data.flushed - Math.floor(SLOT_KEEP_MB / recordMb));
-    const kept = Math.floor(WAL_KEEP_MB / recordMb);
+    const least = Math.max(slotsFrom, data.flushed - slotMax);
     this.removeLog(Math.max(kept, data.flushed - least));
   }
 
-  private receive(sender: Sender, from: number, records: readonly WalRecord[]): void {
+  receive(sender: Sender, from: number, records: readonly WalRecord[]): void {
     if (this.upstream?.sender !== sender || this.state !== 'recovery') return;
     this.upstream.heardMs = this.engine.nowMs;
     const { data } = this;
@@ -967,7 +1037,7 @@ export class PostgresServer {
     sender.up.send(server.process, () => server.heard(sender, receiverFlush, applied));
   }
 
-  private lost(sender: Sender): void {
+  lost(sender: Sender): void {
     if (this.upstream?.sender !== sender) return;
     this.upstream = null;
     this.dial();
@@ -1168,7 +1238,7 @@ export class PostgresServer {
       await new Promise<void>((resolve) => this.insert({ kind: 'note', what: 'shutdown' }, () => resolve()));
       const end = this.data.wal.length;
       const deadline = this.engine.nowMs + this.patienceMs();
-      const behind = () => [...this.senders].some((s) => (s.flush ?? 0) < end);
+      const behind = () => [...this.senders].some((s) => s.after === null && (s.flush ?? 0) < end);
       while (behind() && this.engine.nowMs < deadline) await this.engine.sleep(5, this.process);
     }
     await this.engine.sleep(this.engine.random.delay(10), this.process);

@@ -37,6 +37,7 @@ const HEAL_LIMIT_MS = 180_000;
 const SETTLED_MS = 2_600;
 const ARCHIVE_LIMIT_MS = 120_000;
 const QUIET_LIMIT_MS = 90_000;
+const CONSUMER_LIMIT_MS = 20_000;
 
 export async function simulate(options: RunOptions): Promise<RunResult> {
   const { seed } = options;
@@ -80,6 +81,7 @@ async function play(world: World, { faults, steady = false }: RunOptions): Promi
   world.startAll();
   world.startClients(3, 1);
   if (!(await reaches(world, 'NOT BUILT', BUILD_LIMIT_MS, () => world.healthy() !== null))) return;
+  world.startReplicationClients();
   world.say('the cluster is built, faults begin');
   world.steady = steady;
   const nemesis = nemesisOf(world, faults);
@@ -104,7 +106,19 @@ async function play(world: World, { faults, steady = false }: RunOptions): Promi
   if (!(await reaches(world, 'NOT IDENTICAL', QUIET_LIMIT_MS, () => world.identical()))) return;
   world.checkIdentical();
   if (world.policy.backup === true) await checkArchive(world);
+  await checkConsumer(world);
   world.history.checkPhantoms();
+}
+
+/** A consumer of a logical slot has the leader's history, with nothing missing and nothing besides. */
+async function checkConsumer(world: World): Promise<void> {
+  const { consumer, engine } = world;
+  const difference = () => {
+    const data = world.healthy()?.volume.data;
+    return consumer === null ? null : data == null ? 'there is no leader' : consumer.difference(data);
+  };
+  const isWhole = await engine.run(engine.nowMs + CONSUMER_LIMIT_MS, () => difference() === null);
+  if (!isWhole) world.fail(`NOT CONSUMED: a consumer of a logical slot differs from the leader: ${difference()}`);
 }
 
 /** Every file of the leader's history must be in the repository, or written down as missing. */

@@ -20,6 +20,7 @@ const DEFAULTS: Readonly<Record<string, string>> = {
   restart_after_crash: 'on',
   restore_command: '',
   superuser_reserved_connections: '3',
+  synchronized_standby_slots: '',
   synchronous_standby_names: '',
   wal_receiver_status_interval: '10s',
   wal_retrieve_retry_interval: '5s',
@@ -103,7 +104,8 @@ export function settingsOf(node: string, config: ServerConfig, blind = false): S
     mainFiles.set(key, values);
     main = values;
   }
+  const logical = config.settings.postgresSettings.wal_level === 'logical';
   const values = new Map(main);
-  readConf(renderFailoverConf({ node, port: 5432, passfile: '/pgpass' }, config, 0, { blind }), values);
+  readConf(renderFailoverConf({ node, port: 5432, passfile: '/pgpass' }, config, 0, { blind, logical }), values);
   return new Settings(values);
 }

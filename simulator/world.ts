@@ -10,12 +10,15 @@ import { Copies } from './copies';
 import { Machine, type MachineOptions, STACK_SETTINGS } from './machine';
 import { type MonitorWatch, SimMonitor, type StoreDisk } from './monitor-container';
 import { SimNode } from './node';
+import { Consumer, WalReceiver } from './replication-clients';
 import { settingsOf } from './settings';
 
 export class World extends Machine {
   readonly nodes: SimNode[];
   readonly copies = new Copies(this);
   monitor: SimMonitor | null = null;
+  /** A consumer of a logical slot; null: there is none. */
+  consumer: Consumer | null = null;
   /** Called with each decision, for scenarios. */
   onDecision: (code: string, reason: string) => void = () => undefined;
   /** Called when the monitor has written its store and has not acted on it yet. */
@@ -104,6 +107,14 @@ export class World extends Machine {
   startClients(writers: number, readers: number): void {
     for (let i = 1; i <= writers; i++) new Client(this, `writer ${i}`, 'write').start();
     for (let i = 1; i <= readers; i++) new Client(this, `reader ${i}`, 'read').start();
+  }
+
+  /** Clients of replication, in a stack with `replicationPort`. */
+  startReplicationClients(): void {
+    if (this.policy.replication !== true) return;
+    for (const { name } of this.nodes) new WalReceiver(this, name);
+    // With asynchronous replication a stack refuses logical slots.
+    if (this.policy.syncMode === 'synchronous') this.consumer = new Consumer(this);
   }
 
   // Oracles

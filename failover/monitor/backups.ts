@@ -57,7 +57,7 @@ export class Backups {
   private state: ClusterState | null = null;
   private saidOld: string | null = null;
   private calm = false;
-  private readonly sinceWallMs: number;
+  private readonly sinceMs: number;
   /** True while a job of another repository runs. */
   isTaken: () => boolean = () => false;
 
@@ -72,7 +72,12 @@ export class Backups {
     private readonly keepsOld = true,
     readonly name: RepositoryName = 'local',
   ) {
-    this.sinceWallMs = wallMs();
+    this.sinceMs = clock.nowMs();
+  }
+
+  /** When this monitor began, by the wall clock of now, ms: the clock may have been set since. */
+  private sinceWallMs(wallMs: number): number {
+    return wallMs - (this.clock.nowMs() - this.sinceMs);
   }
 
   /** Called after each decision that was carried out. */
@@ -146,15 +151,18 @@ export class Backups {
     if (atMs <= wallMs) this.job = { id: this.newId(), kind };
   }
 
-  /** After a restore in place a full backup is due at once: what was made before belongs to another history. */
+  /**
+   * After a restore in place a full backup is due at once: what was made before belongs to another history. When the clock
+   * went back behind the restore, each new backup would look older than it: then only what the keeper says of them counts.
+   */
   private next({ backups }: Repository, plan: BackupPlan, wallMs: number): Run {
     const left = this.state?.restores?.at(-1);
-    const since = left === undefined ? backups : backups.filter(({ startMs }) => startMs > left.atMs);
-    return nextBackup(since, plan, wallMs);
+    const isKnown = left !== undefined && left.atMs <= wallMs;
+    return nextBackup(isKnown ? backups.filter(({ startMs }) => startMs > left.atMs) : backups, plan, wallMs);
   }
 
   private sayOld(plan: BackupPlan, { backups }: Repository, wallMs: number): void {
-    const why = whyOld(backups, plan, wallMs, this.sinceWallMs);
+    const why = whyOld(backups, plan, wallMs, this.sinceWallMs(wallMs));
     if (why !== null && why !== this.saidOld)
       this.log.write('WARN', 'monitor', 'BACKUP_OLD', this.name === 's3' ? `S3: ${why}` : why);
     this.saidOld = why;
@@ -268,7 +276,7 @@ export class Backups {
         ...{ id: last.id, kind: last.kind, result: last.result, message: last.message },
         ...{ ended: iso(last.endedMs), tookMs: last.tookMs, damaged: last.damaged ?? [] },
       },
-      old: repository === null ? null : whyOld(backups, plan, wallMs, this.sinceWallMs),
+      old: repository === null ? null : whyOld(backups, plan, wallMs, this.sinceWallMs(wallMs)),
       problem: view?.problem ?? archive?.problem ?? null,
       archive: {
         open: archive?.open === true && this.leader !== null,

@@ -2,7 +2,7 @@
 import { expect, it } from 'vitest';
 import { BackupSummary, BackupsAnswer } from '../../failover/contract/api';
 import type { Backup, BackupView, Gap, JobEnd, JobOrder } from '../../failover/contract/backups';
-import type { Action, Decision } from '../../failover/core/state/cluster';
+import type { Action, ClusterState, Decision } from '../../failover/core/state/cluster';
 import type { Observation } from '../../failover/core/state/observation';
 import { plansOf } from '../../failover/monitor/backup-places';
 import { Backups } from '../../failover/monitor/backups';
@@ -24,6 +24,7 @@ function rig(plan: typeof PLAN | null = PLAN) {
     activity: 'serving',
     open: true,
     gaps: [] as Gap[],
+    restores: undefined as ClusterState['restores'],
     view: { ...NO_JOB, repository: { backups: [], leftOut: 0, freeBytes: 9 } } as BackupView | undefined,
   };
   const backups = new Backups(
@@ -41,12 +42,12 @@ function rig(plan: typeof PLAN | null = PLAN) {
   /** A cycle after this time, ms. Returns the order that goes out. */
   const cycle = (afterMs = 1_000): JobOrder | null => {
     pass(afterMs);
-    const { node, term, activity, open, gaps, view } = state;
+    const { node, term, activity, open, gaps, view, restores } = state;
     const actions: Action[] = node === null ? [] : [{ kind: 'archive', node, term }];
     const archive = { open, waiting: 0, waitingBytes: 7, archivedTo: '0/500000', gaps };
     const status = { archive, ...(view && { backup: view }) };
     const nodes = node === null ? {} : { [node]: { connected: true, status } };
-    const decision = { state: { activity: { kind: activity } }, actions } as unknown as Decision;
+    const decision = { state: { activity: { kind: activity }, restores }, actions } as unknown as Decision;
     backups.cycle(decision, { nodes } as unknown as Observation);
     return sent[0] ?? null;
   };
@@ -168,6 +169,43 @@ it('says once that the backups are too old', () => {
   cycle();
   expect(backups.summary()?.old).toBeNull();
   end('none', 'done');
+});
+
+it.each([
+  ['ahead by a day', DAY],
+  ['back by a day', -DAY],
+])('goes on with its job and its rests when the clock is set %s', (_, byMs) => {
+  const { cycle, end, time } = rig();
+  cycle();
+  expect(cycle(60_000)).toEqual({ id: 'job-1', kind: 'full' });
+  time.wall += byMs;
+  expect(cycle()).toEqual({ id: 'job-1', kind: 'full' });
+  end('job-1', 'failed');
+  expect(cycle()).toBeNull();
+  expect(cycle(119_000)).toBeNull();
+  expect(cycle(2_000)).toEqual({ id: 'job-2', kind: 'full' });
+});
+
+it('makes one backup after a restore in place that the clock, set back since, has in the future', () => {
+  const { cycle, end, hold, full, state, time } = rig();
+  const before = full();
+  state.restores = [{ atMs: time.wall + DAY, timeline: 1 }];
+  hold({ ...before, usable: false });
+  cycle();
+  expect(cycle(60_000)).toEqual({ id: 'job-1', kind: 'full' });
+  end('job-1', 'done');
+  hold({ ...before, usable: false }, full());
+  expect(cycle()).toBeNull();
+  expect(cycle(HOUR)).toBeNull();
+  expect(cycle(DAY - 2 * HOUR)).toBeNull();
+});
+
+it('says that there is no backup also when it began while the clock was ahead', () => {
+  const { cycle, lines, time } = rig();
+  time.wall -= 30 * DAY;
+  cycle();
+  cycle(HOUR);
+  expect(lines).toEqual(['BACKUP_OLD there is no backup that can be restored']);
 });
 
 it('tells people what can be restored, and what is next', () => {

@@ -20,10 +20,12 @@ import { mayReturn } from '../../failover/core/facts/watch';
 import { RULES } from '../../failover/core/rules';
 import type { ClusterState, LedgerEntry, Policy, SyncConfig } from '../../failover/core/state/cluster';
 import type { NodeView } from '../../failover/core/state/observation';
-import { Archiving } from '../../failover/keeper/archiving';
-import { keepSlots } from '../../failover/keeper/leadership';
+import { Archiving, type ArchivingHost } from '../../failover/keeper/archiving';
+import { ClientReplication, type ReplicationHost } from '../../failover/keeper/client-replication';
+import { keepSlots, Leadership } from '../../failover/keeper/leadership';
 import type { View } from '../../failover/keeper/ports';
 import { KeeperError } from '../../failover/keeper/ports';
+import { clientName } from '../../failover/keeper/postgres/gate/startup';
 import type { Stretch } from '../../failover/keeper/postgres/timelines';
 import { WalQueue } from '../../failover/keeper/postgres/wal-queue';
 import { mustBeOrdered, noticeByHand } from '../../failover/keeper/rejoining';
@@ -116,6 +118,13 @@ function replace(prototype: object, name: string, make: (real: Method) => unknow
   undo.push(() => {
     methods[name] = real;
   });
+}
+
+/** The lease that a keeper would have if it needed none of the monitor. */
+function leaseOf(archiving: Archiving, { n }: Ping): Pick<Ping, 'archive'> {
+  const { host } = archiving as unknown as { host: ArchivingHost };
+  const term = host.leadership()?.term ?? null;
+  return term === null ? {} : { archive: { term, heard: n } };
 }
 
 type Ping = Extract<MonitorFrame, { type: 'ping' }>;
@@ -504,6 +513,35 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
         return lastEntry === null ? [] : [{ kind: 'archive', node: lastEntry.node, term: state.term }];
       }),
   },
+  'archive, candidate': {
+    what: 'a keeper archives whenever it leads, also before it is opened',
+    run: { replicas: 2, policy: { backup: true }, faults: ['candidateLingers'], seeds: 10 },
+    shows: /^TWO ARCHIVES/,
+    apply: () =>
+      around(Archiving.prototype, 'pinged', (own: Archiving['pinged'], self) => (ping: Ping) => {
+        own({ ...ping, ...leaseOf(self, ping) });
+      }),
+  },
+  'archive, slot': {
+    what: 'no node keeps the write-ahead log that the repository does not have',
+    run: { replicas: 1, policy: { backup: true }, faults: ['leaderIsLost'], seeds: 5 },
+    shows: /^NOT KEPT/,
+    apply: () => replace(Archiving.prototype, 'keepWal', () => () => undefined),
+  },
+  'archive, slot moves': {
+    what: 'a standby moves its slot of the archive to what it has itself, and not to what the repository has',
+    run: { replicas: 1, policy: { backup: true }, faults: ['leaderIsLost'], seeds: 5 },
+    shows: /^NOT KEPT/,
+    apply: () =>
+      replace(
+        Archiving.prototype,
+        'keptFrom',
+        () =>
+          function (this: { host: ArchivingHost }) {
+            return this.host.view.sql?.receiveLsn ?? null;
+          },
+      ),
+  },
   'archive, gaps': {
     what: 'a leader does not hear of the write-ahead log that the former one let go',
     run: { policy: { backup: true }, faults: ['archiveRefuses'], seeds: 5 },
@@ -532,6 +570,36 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
     run: { policy: { backup: true }, faults: ['restoreInPlace'], seeds: 20 },
     shows: /^(TWO ARCHIVES|NOT ARCHIVED|DIFFERENT)/,
     apply: () => takeOut(highestTimeline, () => () => 0),
+  },
+  'replication, candidate': {
+    what: 'a keeper lets clients of replication in whenever it leads, also before it is opened',
+    run: { replicas: 2, policy: { replication: true }, faults: ['candidateLingers'], seeds: 10 },
+    shows: /^TWO STREAMS/,
+    apply: () =>
+      replace(
+        ClientReplication.prototype,
+        'mayEnter',
+        () =>
+          function (this: { host: ReplicationHost }) {
+            return this.host.leadership() !== null;
+          },
+      ),
+  },
+  'replication, name': {
+    what: 'a client of replication may call itself like a standby, and then counts as one',
+    run: { policy: { replication: true }, faults: ['killRewinding'], seeds: 10 },
+    shows: /^LOST/,
+    apply: () => takeOut(clientName, () => (own) => own),
+  },
+  'replication, consumers': {
+    what: 'a consumer of a logical slot is sent changes that no standby has (synchronized_standby_slots is not set)',
+    run: { policy: { replication: true }, faults: ['killRewinding'], seeds: 10 },
+    shows: /^NOT CONSUMED/,
+    apply: () =>
+      around(Leadership.prototype, 'consumerSlots', (own: Leadership['consumerSlots']) => (settings, sync) => {
+        own(settings, sync);
+        return '';
+      }),
   },
   S27: {
     what: 'a leader whose keeper answers is well, also when its PostgreSQL commits nothing',

@@ -41,6 +41,46 @@ it(`a leader knows what the former one let go, also when that one's volume is lo
   expect(found).toEqual([]);
 });
 
+const KEPT_SEEDS = 2;
+
+it(`no gap is left by a leader that is lost with its volume and what it had not archived, in ${KEPT_SEEDS} seeds`, async () => {
+  const found: string[] = [];
+  for (let seed = 1; seed <= KEPT_SEEDS; seed++) {
+    const run = { seed, replicas: 1, policy: { backup: true }, faults: ['leaderIsLost'] };
+    const { violations, story } = await simulate(run);
+    if (violations.length > 0) found.push(`seed ${seed}: ${violations[0]}`);
+    if (!story.some((line) => line.includes('that it need not keep'))) found.push(`seed ${seed}: no leader is lost`);
+  }
+  expect(found).toEqual([]);
+});
+
+const CANDIDATE_SEEDS = 3;
+
+it(`a candidate that is never opened reaches neither the archive nor a client of replication, in ${CANDIDATE_SEEDS} seeds`, async () => {
+  const found: string[] = [];
+  for (let seed = 1; seed <= CANDIDATE_SEEDS; seed++) {
+    const run = { seed, replicas: 2, policy: { backup: true, replication: true }, faults: ['candidateLingers'] };
+    const { violations } = await simulate(run);
+    if (violations.length > 0) found.push(`seed ${seed}: ${violations[0]}`);
+  }
+  expect(found).toEqual([]);
+});
+
+const CLIENT_SEEDS = 20;
+const CLIENT_FAULTS = [
+  ...['kill', 'killLeader', 'killCandidate', 'killRewinding', 'killAtGrowth', 'stop', 'pause', 'crash'],
+  ...['partition', 'switchover', 'restartMonitor', 'behind', 'badMinute'],
+];
+
+it(`clients of replication get one history, and a logical consumer all of it, in ${CLIENT_SEEDS} seeds`, async () => {
+  const found: string[] = [];
+  for (let seed = 1; seed <= CLIENT_SEEDS; seed++) {
+    const { violations } = await simulate({ seed, policy: { replication: true }, faults: CLIENT_FAULTS });
+    if (violations.length > 0) found.push(`seed ${seed}: ${violations[0]}`);
+  }
+  expect(found).toEqual([]);
+});
+
 const RESTORE_SEEDS = 20;
 
 it(`restores in place and their way back leave one history, whatever dies meanwhile, in ${RESTORE_SEEDS} seeds`, async () => {

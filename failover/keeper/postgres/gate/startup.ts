@@ -2,6 +2,7 @@
  * The first message of a client of PostgreSQL (manual, "Message Formats", StartupMessage, SSLRequest, GSSENCRequest,
  * CancelRequest). Pure.
  */
+import { seam } from '../../../contract/seam';
 
 /** Longest first message that is taken, bytes. PostgreSQL itself takes 10,000 (MAX_STARTUP_PACKET_LENGTH). */
 export const STARTUP_MAX = 10_000;
@@ -83,9 +84,9 @@ function replicates(value: string | undefined): boolean {
 }
 
 /** The name of a session whose client calls itself so. */
-export function clientName(own: string): string {
+export const clientName = seam((own: string): string => {
   return `${NAME_HEAD}${own.replaceAll(/[^\x21-\x7e]/g, '?').slice(0, OWN_NAME_MAX)}`;
-}
+});
 
 /** An error after which the client has to go (manual, "Error and Notice Message Fields"). */
 export function fatal(sqlState: string, message: string): Buffer {
