@@ -8,8 +8,8 @@ import { command, type Ended } from './program';
 /** Tests a restore. It needs this machine's Docker engine. */
 type Check = (options: JobOptions) => Promise<ExitCode>;
 
-/** Adds them. What they need is loaded only when one of them runs. */
-export function backupCommands(program: Command, io: Io, ended: Ended, check?: Check): void {
+/** Adds them, and returns the command that they belong to. What they need is loaded only when one of them runs. */
+export function backupCommands(program: Command, io: Io, ended: Ended, check?: Check): Command {
   const backup = program.command('backup').description('backups: status, list, now, verify');
   const add = (name: string, description: string, isDefault = false) =>
     command(backup, io, name, description, isDefault).option('--json', 'the answer as JSON');
@@ -28,8 +28,9 @@ export function backupCommands(program: Command, io: Io, ended: Ended, check?: C
   addJob('verify', 'reads the whole repository, and names what is damaged').action(async (options: JobOptions) =>
     ended(await (await import('./backup.js')).backupVerify(io, options)),
   );
-  if (check === undefined) return;
+  if (check === undefined) return backup;
   addJob('check', 'restores the newest backup in a container of its own, and reads all tables and indexes').action(
     async (options: JobOptions) => ended(await check(options)),
   );
+  return backup;
 }

@@ -1,5 +1,7 @@
 /** The commands that need this machine: its Docker engine, and the stack's files and outputs. */
 import type { Command } from 'commander';
+import type { JobOptions } from './backup';
+import { backupKeysCommand } from './backup-keys';
 import { backupCommands } from './backup-program';
 import type { Common } from './commands';
 import { bashCompletion, NODES_COMMAND, zshCompletion } from './completion';
@@ -36,7 +38,8 @@ export function hostCommands(program: Command, io: Io, ended: Ended): void {
       const own = node?.startsWith('-') === true;
       ended(await psql(io, own ? undefined : node, own && node !== undefined ? [node, ...args] : args, options));
     });
-  backupCommands(program, io, ended, async (options) => (await import('./backup-check.js')).backupCheck(io, options));
+  const check = async (options: JobOptions) => (await import('./backup-check.js')).backupCheck(io, options);
+  backupKeysCommand(backupCommands(program, io, ended, check), io, ended);
   restoreCommand(program, io, ended);
   roleCommands(program, io, ended);
   program

@@ -4,6 +4,7 @@ import { printTarget, type RepositoryLook } from '../failover/contract/restore';
 import { overlaps } from '../stack/config-values';
 import { KEYS } from '../stack/keys';
 import { NAMES } from '../stack/naming';
+import { EXIT, Failed } from './exit';
 
 const SECOND_MS = 1_000;
 /** The window ends this long before the newest file came into the repository, ms: the last commit in it is older. */
@@ -92,6 +93,16 @@ export interface NewStack {
   prefix: string;
   ports: Ports;
   subnet: string;
+  /** Undefined: as many as the old stack has. */
+  replicas?: number | undefined;
+}
+
+/** Reads `--replicas`, which is bounded like the key. @throws Failed (usage) */
+export function replicasOf(raw: string): number {
+  const { schema, allowed } = KEYS.replicas;
+  const parsed = schema.safeParse(raw);
+  if (parsed.success) return parsed.data;
+  throw new Failed(EXIT.usage, `--replicas: ${JSON.stringify(raw)} is refused; must be ${allowed}`);
 }
 
 /**
@@ -110,20 +121,30 @@ const LEFT_OUT = [
 export function newStackFile(
   old: Readonly<Record<string, unknown>>,
   project: string,
-  { prefix, ports, subnet }: NewStack,
-  /** Without the passphrase, which is set as a secret. */
-  restoreFrom: Readonly<Record<string, string | number>>,
+  { prefix, ports, subnet, replicas }: NewStack,
+  /** Without passphrase and keys, which are set as secrets. */
+  restoreFrom: Readonly<Record<string, unknown>>,
 ): Record<string, unknown> {
   const config = typeof old.config === 'object' && old.config !== null ? old.config : {};
-  const kept = Object.entries(config).filter(([key]) => !LEFT_OUT.some((name) => key === `${project}:${name}`));
+  const values: Record<string, unknown> = { ...config };
+  const kept = Object.entries(values).filter(([key]) => !LEFT_OUT.some((name) => key === `${project}:${name}`));
   const own = {
     ...ports,
     ...{ namePrefix: prefix, subnet, bindAddress: '127.0.0.1' },
+    ...(replicas !== undefined && replicaKeys(replicas, Number(values[`${project}:reportReplicas`] ?? 0))),
     ...{ backend: 'false', monitoring: 'false', pgadmin: 'false', pooler: 'false' },
     restoreFrom,
   };
   const changed = Object.entries(own).map(([key, value]) => [`${project}:${key}`, value]);
   return { ...old, config: { ...Object.fromEntries(kept), ...Object.fromEntries(changed) } };
+}
+
+/** At least one replica beside those for reports, as the config asks for. */
+function replicaKeys(replicas: number, reportReplicas: number): Record<string, number> {
+  return {
+    replicas,
+    ...(reportReplicas > 0 && { reportReplicas: Math.min(reportReplicas, Math.max(0, replicas - 1)) }),
+  };
 }
 
 /** Where a stack has its backups on this machine: a Docker volume or a folder, as `restoreFrom` names it. */

@@ -17,7 +17,10 @@ export function restoreCommand(program: Command, io: Io, ended: Ended): void {
   )
     .option('--to <moment>', "a time with its zone ('2026-01-31 12:00:05+07'), latest, or the label of a backup")
     .option('--new <name>', 'name of the new stack; without it, <stack>-restore-<time>')
+    .option('--repository <name>', 'local or s3; without it local where that is there, else s3')
+    .option('--replicas <number>', 'of the new stack; without it, as many as this one has')
     .option('--passphrase-stdin', 'reads backupPassphrase from stdin, for a stack whose outputs are lost')
+    .option('--s3-stdin', 'reads place, key and passphrase from stdin, as "backup keys" prints them')
     .option('-y, --yes', 'do it without asking')
     .option('--dry-run', 'only say what would happen')
     .option('--json', 'the answer as JSON, at the end');

@@ -1,25 +1,23 @@
 /** `restore --to …`: makes a new stack beside the old one from its backups. Works also when nothing of the old one runs. */
-import { randomUUID } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { parse, stringify } from 'yaml';
 import type { RestoreTarget } from '../failover/contract/backups';
 import { PATHS as INSIDE, RESTORED_FILE } from '../failover/contract/layout';
-import { printTarget, RepositoryLook, Restored } from '../failover/contract/restore';
-import { allVolumes, hasImage, imageTags } from '../scripts/lib/docker';
+import { printTarget, type RepositoryLook, Restored } from '../failover/contract/restore';
 import { run, runOk } from '../scripts/lib/exec';
 import { PATHS } from '../scripts/lib/paths';
 import { checkStackName, optionOf, readStack } from '../scripts/lib/stack';
 import { KEYS } from '../stack/keys';
-import { imageTag, NAMES, STACK_LABEL } from '../stack/naming';
+import { NAMES } from '../stack/naming';
 import { type Changing, confirmed } from './commands';
 import { EXIT, type ExitCode, Failed } from './exit';
 import type { Io } from './io';
 import { bytes } from './render';
+import { type Backups, backupsOf, keptBackups, placeWords, restoreFromParts } from './restore-from';
+import { lookAt } from './restore-look';
 import {
-  type BackupsHere,
-  backupsHere,
   freeName,
   freePorts,
   freeSubnet,
@@ -28,6 +26,7 @@ import {
   PORT_KEYS,
   type Ports,
   prefixOf,
+  replicasOf,
   whyNoRoom,
   whyNotRestorable,
 } from './restore-plan';
@@ -38,11 +37,13 @@ export interface RestoreOptions extends Changing {
   to: string;
   new?: string;
   passphraseStdin?: boolean;
+  /** `local` or `s3`. */
+  repository?: string;
+  s3Stdin?: boolean;
+  replicas?: string;
 }
 
 const DOCKER_MS = 60_000;
-/** Reading the lists of a large repository takes a while, ms. */
-const LOOK_MS = 300_000;
 const PULUMI_MS = 120_000;
 /** A restore of a large database takes hours, ms. */
 const UP_MS = 48 * 3_600_000;
@@ -50,24 +51,33 @@ const UP_MS = 48 * 3_600_000;
 export async function restore(io: Io, options: RestoreOptions): Promise<ExitCode> {
   const target = targetOf(options.to);
   if (options.new !== undefined) checkStackName(options.new);
+  const replicas = options.replicas === undefined ? undefined : replicasOf(options.replicas);
   const old = io.target(options.stack);
-  const passphrase = await passphraseOf(io, options, old);
-  const here = backupsHere(old.info.value('namePrefix', ''), old.info.value('backupFolder', ''));
-  const look = await lookAt(old, here, passphrase, target);
-  const nodes = 1 + Number(old.info.value('replicas', '1'));
+  const backups = await sourceOf(io, options, old);
+  const look = await lookAt(old, backups, target);
+  const nodes = 1 + (replicas ?? Number(old.info.value('replicas', '1')));
   const refusal = whyNotRestorable(target, look) ?? whyNoRoom(look, nodes);
   if (refusal !== null) throw new Failed(EXIT.failed, refusal);
-  const stack = await place(old, options.new);
-  for (const line of planOf(old, target, stack, look)) io.err(line);
+  const stack = { ...(await place(old, options.new)), replicas };
+  for (const line of planOf(old, target, stack, look, backups, nodes)) io.err(line);
   if (options.dryRun) return EXIT.ok;
   if (!options.yes) await confirmed(io);
   const { stanza, timeline } = look;
-  await configure(old, stack, { ...here, stanza, timeline, to: printTarget(target) }, passphrase);
+  await configure(old, stack, backups, { stanza, timeline, to: printTarget(target) });
   await bringUp(io, stack, options.json === true);
   const restored = await reached(stack);
   if (options.json) io.out(JSON.stringify(answerOf(stack, target, restored), null, 2));
   else for (const line of guide(old, stack, restored)) io.out(line);
   return EXIT.ok;
+}
+
+/** From which place, and with what it is opened. @throws Failed */
+async function sourceOf(io: Io, options: RestoreOptions, old: Target): Promise<Backups> {
+  const { repository, s3Stdin, passphraseStdin } = options;
+  if (s3Stdin !== true) return backupsOf(old, repository, () => passphraseOf(io, options, old));
+  if (passphraseStdin === true || repository === 'local')
+    throw new Failed(EXIT.usage, '--s3-stdin has place and passphrase: give it without the other option.');
+  return keptBackups(await io.input());
 }
 
 async function passphraseOf(io: Io, options: RestoreOptions, old: Target): Promise<string> {
@@ -76,43 +86,6 @@ async function passphraseOf(io: Io, options: RestoreOptions, old: Target): Promi
   if (passphrase === '' || /[\r\n\0]/.test(passphrase))
     throw new Failed(EXIT.usage, 'The passphrase on stdin must be one line that is not empty.');
   return passphrase;
-}
-
-/** Reads the repository in a container of its own, which needs nothing of the old stack that runs. */
-async function lookAt(
-  { stack, info }: Target,
-  here: BackupsHere,
-  passphrase: string,
-  target: RestoreTarget,
-): Promise<RepositoryLook> {
-  const source = 'volume' in here ? here.volume : here.folder;
-  if ('volume' in here && !(await allVolumes()).has(source))
-    throw new Failed(EXIT.failed, `There is no Docker volume ${source}, where the backups of stack ${stack} would be.`);
-  const image = await nodeImage(stack, info.value('namePrefix', ''));
-  const args = [
-    ...['run', '--rm', '--interactive', '--init', '--network', 'none', '--read-only', '--cap-drop', 'ALL'],
-    ...['--security-opt', 'no-new-privileges', '--label', `${STACK_LABEL}=${info.project}/${stack}`],
-    ...['--name', `postgres-failover-look-${randomUUID().slice(0, 8)}`, '--tmpfs', '/tmp:rw,size=64m,mode=1777'],
-    ...[
-      '--mount',
-      `type=${'volume' in here ? 'volume' : 'bind'},source=${source},target=${INSIDE.restoreVolume},readonly`,
-    ],
-    ...[image, 'node', '/app/keeper.mjs', 'look-at-repository'],
-  ];
-  const input = JSON.stringify({ passphrase, target });
-  const { code, stdout, tail } = await run('docker', args, { deadlineMs: LOOK_MS, input });
-  const why = tail.join(' ').replace(/^.*cannot go on: /, '');
-  if (code !== 0) throw new Failed(EXIT.failed, `The repository in ${source} cannot be read: ${why}`);
-  return RepositoryLook.parse(JSON.parse(stdout));
-}
-
-/** The old stack's image; without it, that of any other stack on this machine. */
-async function nodeImage(stack: string, prefix: string): Promise<string> {
-  const own = imageTag('postgres', prefix, stack);
-  if (await hasImage(own)) return own;
-  const [other] = await imageTags('postgres-failover/postgres:*');
-  if (other !== undefined) return other;
-  throw new Failed(EXIT.failed, `There is no image ${own}. Any stack of this release that was up once leaves one.`);
 }
 
 /** Name, ports and subnet that are free. */
@@ -161,43 +134,41 @@ function planOf(
   target: RestoreTarget,
   { name, ports, subnet, prefix }: NewStack,
   look: RepositoryLook,
+  { at, because }: Backups,
+  nodes: number,
 ): string[] {
   const { writePort, readPort, monitorPort, statsPort } = ports;
   const size = Math.max(0, ...look.backups.map(({ sizeBytes }) => sizeBytes));
   return [
     `Stack ${old.stack} as of ${printTarget(target)} is restored into a new stack beside it; ${old.stack} stays as it is.`,
+    `  from       ${placeWords(at)}, which is only read${because === '' ? '' : `: ${because}`}`,
     `  stack      ${name} (config Pulumi.${name}.yaml, names ${prefix}…)`,
     `  ports      write ${writePort}, read ${readPort}, page ${monitorPort}, statistics ${statsPort}, on 127.0.0.1`,
     `  subnet     ${subnet}`,
-    `  data       about ${bytes(size)} for each node, timeline ${look.timeline} of ${look.stanza}`,
+    `  data       about ${bytes(size)} for each of ${nodes} ${nodes === 1 ? 'node' : 'nodes'}, timeline ${look.timeline} of ${look.stanza}`,
     `It is never removed by itself: npm run destroy -- --stack ${name} --volumes removes it, also when this is interrupted.`,
   ];
 }
 
-/** Writes the new stack's config. The passphrase goes through stdin, because every user can read arguments. */
+/** Writes the new stack's config. What is secret goes through stdin, because every user can read arguments. */
 async function configure(
   old: Target,
   stack: NewStack,
-  restoreFrom: Readonly<Record<string, string | number>>,
-  passphrase: string,
+  backups: Backups,
+  what: Readonly<Record<string, string | number>>,
 ): Promise<void> {
   const { setUp } = await import('../scripts/lib/setup.js');
   const file = join(PATHS.root, `Pulumi.${old.stack}.yaml`);
   const before: unknown = existsSync(file) ? parse(readFileSync(file, 'utf8')) : {};
-  const text = stringify(newStackFile({ ...(before as object) }, old.info.project, stack, restoreFrom));
+  const { plain, secrets } = restoreFromParts(backups);
+  const text = stringify(newStackFile({ ...(before as object) }, old.info.project, stack, { ...plain, ...what }));
   writeFileSync(join(PATHS.root, `Pulumi.${stack.name}.yaml`), text, { flag: 'wx' });
   const ready = await setUp(stack.name, 'state', { silent: true, create: true });
-  const args = [
-    'config',
-    'set',
-    '--secret',
-    '--path',
-    'restoreFrom.passphrase',
-    '--stack',
-    stack.name,
-    '--non-interactive',
-  ];
-  await runOk(ready.cli.command, args, { cwd: PATHS.root, env: ready.env, deadlineMs: PULUMI_MS, input: passphrase });
+  for (const [part, input] of Object.entries(secrets)) {
+    const args = ['config', 'set', '--secret', '--path', `restoreFrom.${part}`, '--stack', stack.name];
+    const options = { cwd: PATHS.root, env: ready.env, deadlineMs: PULUMI_MS, input };
+    await runOk(ready.cli.command, [...args, '--non-interactive'], options);
+  }
 }
 
 async function bringUp(io: Io, { name }: NewStack, quiet: boolean): Promise<void> {

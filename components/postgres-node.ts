@@ -5,7 +5,7 @@ import * as pulumi from '@pulumi/pulumi';
 import type { KeeperConfigFile } from '../failover/contract/inputs';
 import { IDS, PATHS, PORTS } from '../failover/contract/layout';
 import { dataLabels } from '../stack/naming';
-import type { RestoreFrom } from '../stack/restore-from';
+import { type RestoreFrom, withAuthorities } from '../stack/restore-from';
 import { type ContainerArgs, makeContainer, makeVolume, secretFile, volumeMount } from './container';
 
 /**
@@ -76,7 +76,7 @@ export class PostgresNode extends pulumi.ComponentResource {
       mounts: [
         volumeMount(this.volume, PATHS.nodeVolume),
         backupMount(args),
-        ...(args.restoreFrom === undefined
+        ...(args.restoreFrom?.mount === undefined
           ? []
           : [{ ...args.restoreFrom.mount, target: PATHS.restoreVolume, readOnly: true }]),
       ],
@@ -112,7 +112,7 @@ function keeperConfig(args: PostgresNodeArgs): pulumi.Output<string> {
         node: args.name,
         monitor: { host: args.monitorAddress, port: PORTS.keepers },
         clusterKey,
-        ...(args.restoreFrom && { restoreFrom: args.restoreFrom.source }),
+        ...(args.restoreFrom && { restoreFrom: withAuthorities(args.restoreFrom) }),
       };
       return JSON.stringify(config);
     }),

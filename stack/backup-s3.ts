@@ -21,6 +21,11 @@ export interface BackupS3 {
   readonly only: boolean;
 }
 
+/** Folder in the bucket, for the stack of that prefix and name. */
+export function s3PathOf({ path }: Pick<BackupS3, 'path'>, namePrefix: string, stack: string): string {
+  return path ?? `/${namePrefix}${stack}`;
+}
+
 const HOST = '[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?(\\.[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)*';
 const ENDPOINT = new RegExp(`^${HOST}(:[1-9][0-9]{0,4})?$`);
 const PORT_MAX = 65_535;
@@ -70,6 +75,14 @@ const Parts = z.strictObject({
     .union([z.boolean(), z.enum(['true', 'false']).transform((raw) => raw === 'true')], 'must be true or false')
     .default(false),
 });
+
+/** Where a repository is that another stack made, with what opens it. */
+export const RepositoryInS3 = z.strictObject({
+  ...Parts.pick({ endpoint: true, bucket: true, region: true, key: true, secret: true, uriStyle: true, caFile: true })
+    .shape,
+  path: Parts.shape.path.unwrap(),
+});
+export type RepositoryInS3 = z.infer<typeof RepositoryInS3>;
 
 function whyNotEndpoint(raw: string): string | null {
   if (/^http:/i.test(raw)) return 'http:// is refused: pgBackRest speaks TLS with S3, and nothing else';

@@ -75,14 +75,16 @@ export function readSettings(): Settings {
   const settings = checked(`The config of stack ${pulumi.getStack()}`, Object.fromEntries(raw));
   // It is not in the types of the SDK. The empty default of Pulumi.yaml is no secret.
   const { isConfigSecret } = pulumi.runtime as { isConfigSecret?: (key: string) => boolean };
-  const isReadable = isConfigSecret?.(`${namespace}backupS3`) === false;
-  if (settings.backupS3 !== undefined && isReadable) throw new pulumi.RunError(PLAIN_S3);
+  const isReadable = (key: string) => isConfigSecret?.(`${namespace}${key}`) === false;
+  if (settings.backupS3 !== undefined && isReadable('backupS3')) throw new pulumi.RunError(plain('backupS3', 'secret'));
+  if (settings.restoreFrom?.source.s3 !== undefined && isReadable('restoreFrom'))
+    throw new pulumi.RunError(plain('restoreFrom', 's3.secret'));
   return settings;
 }
 
-const PLAIN_S3 =
-  'backupS3: its secret is readable in the stack’s config; nothing was created or changed. ' +
-  'Set it with: pulumi config set --secret --path backupS3.secret …';
+const plain = (key: string, part: string) =>
+  `${key}: its secret is readable in the stack’s config; nothing was created or changed. ` +
+  `Set it with: pulumi config set --secret --path ${key}.${part} …`;
 
 function checked(subject: string, raw: Readonly<Record<string, string>>): Settings {
   const { settings, problems } = checkConfig(raw);

@@ -327,6 +327,14 @@ export const KEYS = {
     ['monitor replaced'],
     'With fewer, the next backup removes what is too old.',
   ]),
+  replicaFrom: oneOf(
+    ['leader', 'backup'],
+    [
+      'Of what a replica is made that has to be copied: of the leader’s data, or of the newest backup, which spares the leader’s disk and network. If no backup can be used, it is the leader.',
+      ['monitor replaced'],
+      'It acts with the next copy.',
+    ],
+  ),
   backupFolder: text('', 'empty, or the absolute path of a folder on this machine', isFileOrNone, [
     'Folder of this machine for the backups, in place of the volume postgres-backup; it belongs to the user id 10000.',
     ['nodes replaced'],
@@ -353,7 +361,7 @@ export const KEYS = {
     unit: '',
     hidden: true,
     ...described([
-      'Backups of another stack, which the first node of a new stack restores instead of making an empty database: `npm run failover -- restore` sets it. It holds that stack’s passphrase.',
+      'Backups of another stack, which the first node of a new stack restores instead of making an empty database: `npm run failover -- restore` sets it. It holds that stack’s passphrase, and its keys of S3.',
       ['nodes replaced'],
       'It acts once, on a first node without data, and never again; it may stay. A change replaces the first node alone, and restores nothing.',
     ]),

@@ -3,6 +3,7 @@ import { isIP } from 'node:net';
 import type { z } from 'zod';
 import type { S3Settings } from '../failover/contract/backups';
 import { MonitorConfig, Policy } from '../failover/contract/inputs';
+import { s3PathOf } from './backup-s3';
 import { NAMES } from './naming';
 import type { Topology } from './topology';
 
@@ -31,11 +32,21 @@ export function monitorConfig(
 ): MonitorConfig {
   const { settings, stack, nodes, haproxy, monitor, tls } = topology;
   const own = tls.own && { certificate: tls.own.certificate.path, key: tls.own.key.path };
-  const { backup, backupQueueBytes, backupKeep, hangTimeoutMs, replicationPort, backupS3: _, ...plain } = settings;
+  const {
+    backup,
+    backupQueueBytes,
+    backupKeep,
+    replicaFrom,
+    hangTimeoutMs,
+    replicationPort,
+    backupS3: _,
+    ...plain
+  } = settings;
   const leaseMs = Math.min(hangTimeoutMs, LEASE_MAX_MS);
   const replication = replicationPort === 0 ? {} : { replication: { leaseMs } };
+  const fromBackup = replicaFrom === 'backup' ? { replicaFrom } : {};
   const backups = backup && {
-    backup: { leaseMs, queueBytes: backupQueueBytes, keep: backupKeep, ...s3Of(topology, s3Ca) },
+    backup: { leaseMs, queueBytes: backupQueueBytes, keep: backupKeep, ...s3Of(topology, s3Ca), ...fromBackup },
   };
   const addresses = { haproxyAddress: haproxy.address, monitorAddress: monitor.address };
   return pick(MonitorConfig, {
@@ -67,7 +78,8 @@ export function monitorConfig(
 /** The second place of the backups, as the nodes need it. */
 function s3Of({ settings: { backupS3, namePrefix }, stack }: Topology, ca: string | undefined) {
   if (backupS3 === undefined) return {};
-  const { endpoint, bucket, region, key, secret, uriStyle, path = `/${namePrefix}${stack}`, only } = backupS3;
+  const { endpoint, bucket, region, key, secret, uriStyle, only } = backupS3;
+  const path = s3PathOf(backupS3, namePrefix, stack);
   const s3: S3Settings = { endpoint, bucket, region, path, key, secret, uriStyle, ...(ca !== undefined && { ca }) };
   return { s3, ...(only && { local: false }) };
 }

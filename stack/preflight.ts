@@ -12,6 +12,7 @@ import Docker from 'dockerode';
 import { messageOf } from '../failover/contract/errors';
 import { IDS } from '../failover/contract/layout';
 import { boundAddresses, IPV6_LOOPBACK, sameAddress } from './addresses';
+import { s3PathOf } from './backup-s3';
 import { poolPorts, problemList } from './config';
 import { overlaps } from './config-values';
 import { imagesOf } from './image-args';
@@ -71,6 +72,7 @@ export async function preflight(topology: Topology, projectRoot = process.cwd())
     ...settledProblems(topology, state.volumes),
     ...(isLocal() ? [...certificateProblems(topology), ...backupFolderProblems(topology)] : []),
     ...authorityProblems(topology),
+    ...samePlaceProblems(topology),
     ...nameProblems(topology, state),
     ...subnetProblems(topology, state),
     ...missingRepository(topology.settings.restoreFrom, state.volumes, topology.nodes[0]?.volume, (path) =>
@@ -170,15 +172,32 @@ export function backupFolderProblems({ backupFolder: folder }: Topology): string
 }
 
 /** The authorities of S3 must be readable here: their text goes to the nodes. */
-export function authorityProblems({ settings: { backupS3 } }: Topology): string[] {
-  const { caFile } = backupS3 ?? {};
+export function authorityProblems({ settings: { backupS3, restoreFrom } }: Topology): string[] {
+  return [
+    ...caFileProblems('backupS3.caFile', backupS3?.caFile),
+    ...caFileProblems('restoreFrom.s3.caFile', restoreFrom?.caFile),
+  ];
+}
+
+function caFileProblems(part: string, caFile: string | undefined): string[] {
   if (caFile === undefined) return [];
   try {
     if (readFileSync(caFile, 'utf8').includes('-----BEGIN CERTIFICATE-----')) return [];
-    return [`backupS3.caFile: ${caFile} has no certificate in PEM form`];
+    return [`${part}: ${caFile} has no certificate in PEM form`];
   } catch (error) {
-    return [`backupS3.caFile: ${caFile} cannot be read (${messageOf(error)})`];
+    return [`${part}: ${caFile} cannot be read (${messageOf(error)})`];
   }
+}
+
+/** The backups of a restored stack must not go where it was restored from: both have the same system identifier. */
+export function samePlaceProblems({ settings, stack }: Topology): string[] {
+  const { backupS3, restoreFrom, namePrefix } = settings;
+  const from = restoreFrom?.source.s3;
+  if (backupS3 === undefined || from === undefined) return [];
+  const path = s3PathOf(backupS3, namePrefix, stack);
+  const isSame = backupS3.endpoint === from.endpoint && backupS3.bucket === from.bucket && path === from.path;
+  const why = 'is where restoreFrom reads, and two histories would meet there: give backupS3 another path';
+  return isSame ? [`backupS3.path: ${path} in bucket ${from.bucket} ${why}`] : [];
 }
 
 /** Reports a missing Docker client. It applies HAProxy's config and waits for the cluster (`docker exec`). */

@@ -3,7 +3,7 @@
  * keeper and monitor read them when they start and refuse a file that does not fit.
  */
 import { z } from 'zod';
-import { RestoreTarget } from './backups';
+import { RestoreTarget, S3Settings } from './backups';
 import { NODES_MAX, REPLICAS_MAX, TLS_NAMES_MAX } from './limits';
 import { MonitorAddress, NodeSettings, TlsMode } from './messages';
 import { NodeName } from './naming';
@@ -11,8 +11,8 @@ import { NodeName } from './naming';
 const ClusterKey = z.string().min(32);
 
 /**
- * What the first node of a new cluster restores instead of making an empty database. The repository is mounted read-only
- * at PATHS.restoreVolume.
+ * What the first node of a new cluster restores instead of making an empty database. The repository is in S3, or mounted
+ * read-only at PATHS.restoreVolume.
  */
 export const RestoreSource = z.strictObject({
   /** pgBackRest's name of the cluster in that repository. */
@@ -21,6 +21,8 @@ export const RestoreSource = z.strictObject({
   target: RestoreTarget,
   /** The timeline to follow, which a leader of the former cluster opened. */
   timeline: z.number().int().min(1).max(0x7fff_ffff),
+  /** Where the repository is in S3, of which nothing but reading is asked; absent: it is mounted. */
+  s3: S3Settings.strict().optional(),
 });
 export type RestoreSource = z.infer<typeof RestoreSource>;
 

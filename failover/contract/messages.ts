@@ -187,6 +187,8 @@ export const BackupSettings = z.object({
   local: z.boolean().optional(),
   /** The second place of the backups. Absent: there is none. */
   s3: S3Settings.optional(),
+  /** Of what a standby is made that has to be copied. Absent: of the leader. */
+  replicaFrom: z.enum(['leader', 'backup']).optional(),
 });
 export type BackupSettings = z.infer<typeof BackupSettings>;
 

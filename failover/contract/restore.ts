@@ -4,7 +4,7 @@
  * confirms or undoes the restore.
  */
 import { z } from 'zod';
-import { BackupType, RestoreTarget } from './backups';
+import { BackupType, RestoreTarget, S3Settings } from './backups';
 
 export const TARGET_ALLOWED =
   'latest, the label of a backup, or a time with its zone, for example 2026-01-31 12:00:05+07';
@@ -31,8 +31,12 @@ export function printTarget(target: RestoreTarget): string {
   return target.kind === 'latest' ? 'latest' : target.label;
 }
 
-/** Input of the keeper's command `look-at-repository`. */
-export const RepositoryQuestion = z.strictObject({ passphrase: z.string().min(1), target: RestoreTarget });
+/** Input of the keeper's command `look-at-repository`. Without `s3` the repository is the mounted one. */
+export const RepositoryQuestion = z.strictObject({
+  passphrase: z.string().min(1),
+  target: RestoreTarget,
+  s3: S3Settings.strict().optional(),
+});
 export type RepositoryQuestion = z.infer<typeof RepositoryQuestion>;
 
 /** Its answer. */

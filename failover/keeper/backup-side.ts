@@ -116,12 +116,14 @@ export class BackupSide {
 
   /** As {@link finish}, with a limit. A failure is noted, and the restore goes on. */
   async tryToFinish(signal: AbortSignal): Promise<void> {
+    const limit = AbortSignal.timeout(REST_LIMIT_MS);
     try {
-      await this.finish(AbortSignal.any([signal, AbortSignal.timeout(REST_LIMIT_MS)]));
+      await this.finish(AbortSignal.any([signal, limit]));
     } catch (error) {
       signal.throwIfAborted();
       const what = 'the end of what was written before the restore is not in this place of the backups';
-      this.note('warn', 'ARCHIVE_PROBLEM', `${what}: ${messageOf(error)}`);
+      const why = limit.aborted ? `it did not take it within ${REST_LIMIT_MS / 1_000} s` : messageOf(error);
+      this.note('warn', 'ARCHIVE_PROBLEM', `${what}: ${why}`);
     }
   }
 

@@ -8,6 +8,7 @@ import {
   PORT_KEYS,
   type Ports,
   prefixOf,
+  replicasOf,
   whyNoRoom,
   whyNotRestorable,
 } from '../../cli/restore-plan';
@@ -117,5 +118,24 @@ describe('the new stack', () => {
     expect(Object.keys(config).join()).not.toMatch(
       /backupFolder|backupS3|clientNetworks|notifyWebhook|replicationPort/,
     );
+  });
+
+  it('has as many replicas as the old one, or as are asked for, also when the old one has more of them for reports', () => {
+    const config = { 'postgres-failover:replicas': 3, 'postgres-failover:reportReplicas': '2' };
+    const made = (replicas?: number) => {
+      const stack = { name: 'n', prefix: 'n-', ports: PORT_KEYS, subnet: '10.201.44.0/24', replicas };
+      const { config: own } = newStackFile({ config }, 'postgres-failover', stack, FROM);
+      const { 'postgres-failover:replicas': all, 'postgres-failover:reportReplicas': reports } = own as typeof config;
+      const checked = checkConfig({ replicas: String(all), reportReplicas: String(reports) });
+      return [Number(all), Number(reports), checked.problems.length];
+    };
+    expect([made(), made(3), made(1), made(0)]).toEqual([
+      [3, 2, 0],
+      [3, 2, 0],
+      [1, 0, 0],
+      [0, 0, 0],
+    ]);
+    expect([replicasOf('0'), replicasOf('8')]).toEqual([0, 8]);
+    expect(() => replicasOf('-1')).toThrow('--replicas: "-1" is refused; must be a whole number from 0 to 8');
   });
 });

@@ -42,6 +42,7 @@ const OTHER: Record<string, string> = {
   sharedMemory: '2GB',
   nodeMemory: '4GB',
   poolRoles: JSON.stringify({ report: VERIFIER }),
+  replicaFrom: 'backup',
   restoreFrom: JSON.stringify({ volume: 'b', stanza: 'c1', passphrase: 'p', timeline: 1, to: 'latest' }),
 };
 /** What else is set for a key whose effects depend on it; its effects are those in any of these. */
@@ -49,6 +50,7 @@ const WITH: Partial<Record<KeyName, readonly Record<string, string>[]>> = {
   bindAddress: [{}, { tls: 'on' }],
   backupQueue: [{ backup: 'true' }],
   backupKeep: [{ backup: 'true' }],
+  replicaFrom: [{ backup: 'true' }],
   backupS3: [{ backup: 'true' }],
   clientNetworks: [{ bindAddress: '192.0.2.9', tls: 'on' }],
 };

@@ -1,25 +1,35 @@
 /** One real node with backups in two places: its volume, and S3 behind TLS, which is also killed and slow. */
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { restoreTest } from '../../cli/backup-check';
-import type { JobEnd, JobKind, S3Settings } from '../../failover/contract/backups';
+import { lookArgs, questionFor } from '../../cli/restore-look';
+import type { JobEnd, JobKind, RestoreTarget, S3Settings } from '../../failover/contract/backups';
 import { PATHS } from '../../failover/contract/layout';
 import { compareLsn } from '../../failover/contract/lsn';
+import { derivedPassword } from '../../failover/contract/proof';
+import { RepositoryLook } from '../../failover/contract/restore';
 import type { RestoreTestResult } from '../../failover/contract/restore-test';
 import { run } from '../../scripts/lib/exec';
 import { S3Server } from '../rig/s3-server';
 import { waitFor } from '../rig/wait';
-import { docker, NodePair } from './node-containers';
+import { docker, dockerQuietly, NodePair, removeNode, startNode } from './node-containers';
 
 const JOB_LIMIT_MS = 60_000;
 const ARCHIVED_LIMIT_MS = 30_000;
+/** A restore and its recovery take some seconds; a restore in place waits 20 s for a second place at most. */
+const RESTORED_LIMIT_MS = 90_000;
 /** A shutdown takes a few tenths of a second; S3 must not make it longer. */
 const STOPPED_LIMIT_MS = 3_000;
 const SECRET = 'TheSecretOfTheAccessKey';
+/** The key of a new stack, which restores. */
+const READER = { key: 'TheReadingKey', secret: 'TheSecretOfTheReadingKey' };
+const NEW = 'bs3-new';
 
 const s3 = new S3Server('bs3-moto', '10.211.18.1', 17_448, 'backups');
 const hosts = [`${s3.host}:${s3.address}`];
 const pair = new NodePair({ prefix: 'bs3', subnet: '10.211.18', port: 17_498, hosts });
 const { a: NODE, monitor } = pair;
+const passphrase = derivedPassword(pair.clusterKey, 'backup');
+let place: S3Settings;
 const psql = (text: string) => docker('exec', NODE, 'psql', '-U', 'postgres', '-Atc', text);
 const shell = (text: string) => docker('exec', NODE, 'sh', '-c', text);
 const status = () => monitor.view(NODE).status;
@@ -47,11 +57,17 @@ const has = (place: 'local' | 's3', position: string) => {
 const archives = (place: 'local' | 's3', position: string, limitMs = ARCHIVED_LIMIT_MS) =>
   monitor.until(NODE, () => has(place, position), `${place} has ${position}`, limitMs);
 
+async function removeNew(): Promise<void> {
+  await removeNode(NEW);
+  await dockerQuietly('volume', 'rm', `${NEW}-backup`);
+}
+
 beforeAll(async () => {
+  await removeNew();
   await s3.start();
   await pair.startAlone();
   await s3.listen();
-  const place: S3Settings = {
+  place = {
     ...{ endpoint: s3.endpoint, bucket: s3.bucket, region: 'us-east-1', path: '/of/this' },
     ...{ key: 'TheAccessKey', secret: SECRET, uriStyle: 'path', ca: s3.ca },
   };
@@ -63,6 +79,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   s3.close();
+  await removeNew();
   await pair.remove();
   await s3.remove();
 });
@@ -128,6 +145,49 @@ it('fails and names the cause when a file of the repository is damaged, or the a
   await waitFor('its container is gone', 10_000, async () => (await containers()) === '');
 });
 
+/** What the bucket can bring back, as `restore` asks for it. */
+async function look(target: RestoreTarget, secret = passphrase): Promise<RepositoryLook> {
+  const { ca, ...rest } = { ...place, ...READER };
+  const args = lookArgs({ s3: rest }, pair.image, 'bs3-look', 'postgres-failover.role=look');
+  const [first = '', ...others] = args;
+  const network = ['--network', pair.network, ...hosts.flatMap((host) => ['--add-host', host])];
+  const question = questionFor({ at: { s3: rest }, passphrase: secret, because: '' }, target);
+  const input = JSON.stringify({ ...question, s3: { ...question.s3, ca } });
+  const ran = await run('docker', [first, ...network, ...others], { deadlineMs: JOB_LIMIT_MS, input });
+  if (ran.code !== 0) throw new Error(ran.tail.join(' '));
+  return RepositoryLook.parse(JSON.parse(ran.stdout));
+}
+
+it('restores a moment from S3 into a new stack, with every row, and only reads there', async () => {
+  await psql('CREATE TABLE moments AS SELECT generate_series(1, 300) AS n');
+  const atMs = Math.floor(Number(await psql('SELECT extract(epoch FROM clock_timestamp()) * 1000')));
+  await psql('DROP TABLE moments');
+  await archives('s3', await fill());
+  await expect(look({ kind: 'latest' }, 'wrong')).rejects.toThrow('the passphrase is another one');
+  const { stanza, timeline, backups, archivedMs } = await look({ kind: 'time', atMs });
+  expect([backups.map(({ type }) => type), timeline]).toEqual([['full'], 2]);
+  expect(archivedMs).toBeGreaterThanOrEqual(atMs - 1_000);
+  const source = { stanza, passphrase, timeline, target: { kind: 'time', atMs } as const, s3: { ...place, ...READER } };
+  await startNode({
+    ...{ name: NEW, image: pair.image, network: pair.network, address: '10.211.18.30', hosts },
+    ...{ monitor: { host: pair.host, port: 17_498 }, clusterKey: pair.clusterKey, backupVolume: `${NEW}-backup` },
+    restore: { source },
+  });
+  await monitor.until(NEW, (s) => s.postgres.state === 'absent', 'first status', RESTORED_LIMIT_MS);
+  const fromMs = performance.now();
+  await monitor.done(NEW, 1, { kind: 'bootstrap' }, RESTORED_LIMIT_MS);
+  await monitor.done(NEW, 1, { kind: 'lead', sync: { leader: NEW, k: 0, members: [] } }, RESTORED_LIMIT_MS);
+  console.log(`restored from S3 and leading: ${Math.round(performance.now() - fromMs)} ms`);
+  const sql = 'SELECT count(*), sum(n) FROM moments';
+  expect(await docker('exec', NEW, 'psql', '-U', 'postgres', '-Atc', sql)).toBe(`300|${(300 * 301) / 2}`);
+  expect([...(s3.methods.get(READER.key) ?? [])].filter((method) => method !== 'GET' && method !== 'HEAD')).toEqual([]);
+  expect(s3.methods.get(READER.key)?.has('GET')).toBe(true);
+  // The key of the old stack is left neither in the new node's memory nor on its disk.
+  const left = `grep -rl ${READER.secret} ${PATHS.archiveRun} ${PATHS.nodeVolume} /tmp || true`;
+  expect(await docker('exec', NEW, 'sh', '-c', left)).toBe('');
+  await removeNew();
+});
+
 it('goes on in the volume while S3 is dead, says why, and catches up', async () => {
   s3.turn('shut');
   const first = await fill();
@@ -161,4 +221,28 @@ it('stops without waiting for S3 that answers nothing', async () => {
   await monitor.until(NODE, (s) => s.postgres.state === 'stopped', 'stopped', STOPPED_LIMIT_MS);
   console.log(`stopped while S3 says nothing: ${Math.round(performance.now() - fromMs)} ms`);
   expect(await docker('top', NODE, '-eo', 'pid,args')).not.toMatch(/pgbackrest .*archive-push/);
+});
+
+const restored = (id: string) =>
+  monitor.done(
+    NODE,
+    1,
+    {
+      ...{ kind: 'restore', step: 'make', id, above: 3 },
+      from: { kind: 'backup', target: { kind: 'latest' }, timeline: 2 },
+    },
+    RESTORED_LIMIT_MS,
+  );
+
+it('restores in place from the volume although S3 answers nothing, and from S3 when that is the only place', async () => {
+  await restored('from-volume');
+  expect(monitor.view(NODE).notes.join('\n')).toMatch(
+    /ARCHIVE_PROBLEM S3: the end of what was written before the restore is not in this place/,
+  );
+  s3.turn('open');
+  monitor.settle({ ...pair.settings, backup: { leaseMs: 2_000, queueBytes: 1e9, local: false, s3: place } });
+  await docker('exec', NODE, 'mv', `${PATHS.backupVolume}/backup`, `${PATHS.backupVolume}/away`);
+  await restored('from-s3');
+  expect(await shell(`cat ${PATHS.archiveRun}/restore.conf`)).toContain('repo2-type=s3');
+  await shell(`test -f ${PATHS.nodeVolume}/data.restored/PG_VERSION`);
 });

@@ -65,8 +65,8 @@ export interface NodeOptions {
   clusterKey: string;
   /** Volume of the backups' repository. @default none */
   backupVolume?: string;
-  /** What it restores as a new cluster's first node, and the volume with that repository. */
-  restore?: { source: RestoreSource; volume: string };
+  /** What it restores as a new cluster's first node, and the volume with that repository; none: it is in S3. */
+  restore?: { source: RestoreSource; volume?: string };
   /** Further names that the container knows, as `NAME:ADDRESS`. */
   hosts?: readonly string[];
 }
@@ -80,7 +80,7 @@ export async function startNode(options: NodeOptions): Promise<void> {
     ...['--security-opt', 'no-new-privileges:true', '--stop-timeout', '60', '--shm-size', '128m', '--memory', '512m'],
     ...['--log-driver', 'json-file', '--log-opt', 'max-size=10m', '--log-opt', 'max-file=3'],
     ...(backupVolume === undefined ? [] : ['--mount', backup]),
-    ...(restore === undefined
+    ...(restore?.volume === undefined
       ? []
       : ['--mount', `type=volume,source=${restore.volume},target=${PATHS.restoreVolume},readonly`]),
     ...hosts.flatMap((host) => ['--add-host', host]),

@@ -10,6 +10,7 @@ import { lsnDistance } from '../../failover/contract/lsn';
 import type { Target } from '../../failover/contract/messages';
 import { derivedPassword } from '../../failover/contract/proof';
 import { RepositoryLook } from '../../failover/contract/restore';
+import { waitFor } from '../rig/wait';
 import { docker, dockerQuietly, NodePair, removeNode, startNode } from './node-containers';
 
 const SUBNET = '10.211.93';
@@ -99,6 +100,50 @@ beforeAll(async () => {
 afterAll(async () => {
   await removeRestored();
   await pair.remove();
+});
+
+/** Copies b anew, and returns what was asked of the leader for it, and what b said. */
+async function copyAnew(): Promise<{ checkpoints: number; notes: string }> {
+  const requested = async () => Number(await psql(A, 'SELECT num_requested FROM pg_stat_checkpointer'));
+  const [before, said] = [await requested(), monitor.view(B).notes.length];
+  const replaces = monitor.view(B).status?.dataId ?? undefined;
+  await monitor.done(B, 1, { kind: 'follow', leader: A, method: 'copy', replaces }, RESTORE_MS);
+  await monitor.until(B, pair.streams, 'streams', RESTORE_MS);
+  const notes = monitor.view(B).notes.slice(said).join('\n');
+  // A base backup begins with a checkpoint that it asks the leader for.
+  return { checkpoints: (await requested()) - before, notes };
+}
+
+it('makes a replica from the backup, with every row, and the leader serves no base backup', async () => {
+  const backup = { leaseMs: 2_000, queueBytes: 1e9, keep: 2, replicaFrom: 'backup' as const };
+  monitor.settle({ ...pair.settings, backup });
+  await insert(A, 101, 150);
+  await psql(A, 'SELECT pg_switch_wal()');
+  await insert(A, 151, 200);
+  const fromMs = performance.now();
+  const { checkpoints, notes } = await copyAnew();
+  console.log(`replica from the backup: ${Math.round(performance.now() - fromMs)} ms`);
+  expect(notes).toMatch(/COPY_PROGRESS restores backup \d{8}-\d{6}F/);
+  expect(notes).not.toContain('cannot be used');
+  expect(checkpoints).toBe(0);
+  await insert(A, 201, 205);
+  const lsn = await psql(A, 'SELECT pg_current_wal_flush_lsn()');
+  await waitFor('b has replayed all', 20_000, async () => {
+    return (await psql(B, `SELECT pg_last_wal_replay_lsn() >= '${lsn}'`)) === 't';
+  });
+  expect(await psql(B, 'SELECT count(*), sum(n) FROM rows')).toBe(`205|${(205 * 206) / 2}`);
+});
+
+it('makes it from the leader when the backup cannot be used, and says why', async () => {
+  // pgBackRest repeats a damaged file for half a minute, and names a missing list at once.
+  const folder = `${PATHS.backupVolume}/backup`;
+  await docker('exec', A, 'mv', folder, `${folder}.away`);
+  const { checkpoints, notes } = await copyAnew();
+  await docker('exec', A, 'mv', `${folder}.away`, folder);
+  expect(notes).toMatch(/COPY_PROGRESS the backup cannot be used, so the copy comes from rst-a: the repository has no backup/);
+  expect(checkpoints).toBe(1);
+  monitor.settle({ ...pair.settings, backup: { leaseMs: 2_000, queueBytes: 1e9, keep: 2 } });
+  await psql(A, 'DELETE FROM rows WHERE n > 100');
 });
 
 it('archives all rows, also those of a leader that was lost with its disk', async () => {

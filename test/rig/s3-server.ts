@@ -37,6 +37,8 @@ export class S3Server {
   private server: Server | null = null;
   /** Certificate of the authority that its users have to trust, PEM. */
   ca = '';
+  /** Methods of the requests, by the id of the access key that signed them. */
+  readonly methods = new Map<string, Set<string>>();
 
   /** `name`: of the container. `address`, `port`: where nodes reach it as {@link host}. */
   constructor(
@@ -89,7 +91,9 @@ export class S3Server {
     const { certificate: cert, key } = authority.issue({ names: [HOST], atMs: Date.now() });
     const server = createServer({ cert, key }, (asked, answer) => {
       if (this.door === 'silent') return;
-      const { method, url: path, headers } = asked;
+      const { method = '', url: path, headers } = asked;
+      const key = /Credential=([^/]+)\//.exec(headers.authorization ?? '')?.[1] ?? '';
+      this.methods.set(key, (this.methods.get(key) ?? new Set()).add(method));
       const passed = request({ host: '127.0.0.1', port: this.moto, method, path, headers }, (from) => {
         answer.writeHead(from.statusCode ?? 500, from.headers);
         from.pipe(answer);

@@ -65,6 +65,7 @@ describe('the config', () => {
         backupFullEveryMs: 7 * 24 * 3_600_000,
         backupEveryMs: 24 * 3_600_000,
         backupKeep: 2,
+        replicaFrom: 'leader',
         backupFolder: '',
         backupS3: undefined,
         failoverMode: 'automatic',
@@ -135,6 +136,7 @@ describe('a refused value', () => {
     ['backupFullEvery', ['59m', '61d', '7', '1w', '']],
     ['backupEvery', ['9m', '31d', '1s', '']],
     ['backupKeep', ['0', '101', 'all', '']],
+    ['replicaFrom', ['standby', '']],
     ['backupFolder', ['backups', '/srv/../etc', '/srv/']],
     ['logFormat', ['xml', '']],
     ['logSize', ['99kB', '2GB', '10']],
@@ -167,7 +169,7 @@ describe('a refused value', () => {
   });
 
   it('has a test for every key', () => {
-    expect(Object.keys(keys)).toHaveLength(59);
+    expect(Object.keys(keys)).toHaveLength(60);
   });
 
   it.each(['archive_command', 'archive_library', 'archive_mode'])(

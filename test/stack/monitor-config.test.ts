@@ -42,6 +42,13 @@ it("gives the monitor its policy in milliseconds and bytes, and the keepers' set
   expect(config).toMatchObject({ logSizeBytes: 1024 ** 2, notifyWebhook: 'https://example.com/hook' });
 });
 
+it('tells the keepers of what a replica is made only when that is not the leader', () => {
+  const told = (raw: Record<string, string>) => monitorConfig(topologyOf(raw), SECRETS).settings.backup;
+  expect(told({ backup: 'true', replicaFrom: 'backup' })?.replicaFrom).toBe('backup');
+  expect(told({ backup: 'true', replicaFrom: 'leader' })).toEqual(told({ backup: 'true' }));
+  expect(told({ backup: 'true' })).not.toHaveProperty('replicaFrom');
+});
+
 it('gives the archive a lease of at most two seconds, and none without backups', () => {
   const leaseOf = (raw: Record<string, string>) => monitorConfig(topologyOf(raw), SECRETS).settings.backup?.leaseMs;
   expect(leaseOf({ hangTimeout: '60s' })).toBe(2_000);

@@ -1,7 +1,9 @@
 /** The config key `restoreFrom`. */
 import { expect, it } from 'vitest';
 import { checkConfig } from '../../stack/config';
-import { missingRepository } from '../../stack/restore-from';
+import { samePlaceProblems } from '../../stack/preflight';
+import { missingRepository, withAuthorities } from '../../stack/restore-from';
+import { buildTopology } from '../../stack/topology';
 
 const GIVEN = { volume: 'shop-postgres-backup', stanza: 'c77', passphrase: 'geheim', timeline: 3, to: 'latest' };
 const check = (value: unknown) =>
@@ -41,8 +43,40 @@ it('refuses what it does not know, and shows no secret', () => {
   expect(problem({ ...GIVEN, bucket: 'b' })).toContain('unknown part (bucket)');
   expect(problem({ ...GIVEN, timeline: 0 })).toContain('its timeline is refused');
   expect(problem({ ...GIVEN, passphrase: 'geheim\nx' })).toContain('its passphrase is refused');
-  expect(problem({ ...GIVEN, folder: '/backup' })).toContain('give either volume or folder');
+  expect(problem({ ...GIVEN, folder: '/backup' })).toContain('give either volume or folder or s3');
   expect(problem({ ...GIVEN, volume: undefined, folder: '../x' })).toContain('its folder is refused');
+});
+
+const S3 = { endpoint: 's3.example.com', bucket: 'shop', path: '/shop', key: 'K', secret: 'geheim' };
+const IN_S3 = { ...GIVEN, volume: undefined, s3: S3 };
+
+it('takes S3 in the place of a volume: nothing is mounted, and the authorities go along as text', () => {
+  const { restoreFrom } = check({ ...IN_S3, s3: { ...S3, caFile: __filename } }).settings ?? {};
+  const s3 = { ...S3, region: 'us-east-1', uriStyle: 'host' };
+  expect(restoreFrom).toMatchObject({ caFile: __filename, source: { s3, stanza: 'c77', target: { kind: 'latest' } } });
+  expect(restoreFrom?.mount).toBeUndefined();
+  expect(restoreFrom && withAuthorities(restoreFrom).s3?.ca).toContain('the authorities go along as text');
+  expect(missingRepository(restoreFrom, [], 'new-data', () => false)).toEqual([]);
+});
+
+it('refuses a place in S3 that is none, and shows no secret', () => {
+  expect(problem({ ...IN_S3, volume: 'v' })).toContain('give either volume or folder or s3');
+  expect(problem({ ...IN_S3, s3: { ...S3, secret: 'geheim x' } })).toContain('its s3.secret is refused');
+  expect(problem({ ...IN_S3, s3: { ...S3, path: undefined } })).toContain('its s3.path is refused');
+  expect(problem({ ...IN_S3, s3: { ...S3, only: true } })).toContain('its s3 has an unknown part (only)');
+});
+
+it('never lets the new stack write its backups where it is restored from', () => {
+  const backupS3 = (path?: string) => JSON.stringify({ ...S3, path });
+  const problems = (stack: string, path?: string) => {
+    const raw = { restoreFrom: JSON.stringify(IN_S3), backupS3: backupS3(path) };
+    const { settings } = checkConfig(raw);
+    if (settings === undefined) throw new Error('the config is refused');
+    return samePlaceProblems(buildTopology(settings, { project: 'p', stack, projectRoot: '/' })).join();
+  };
+  expect(problems('new', '/shop')).toContain('backupS3.path: /shop in bucket shop is where restoreFrom reads');
+  expect(problems('shop')).toContain('/shop in bucket shop is where');
+  expect([problems('new'), problems('shop', '/new')]).toEqual(['', '']);
 });
 
 it('has to find the repository, until it has acted', () => {

@@ -6,15 +6,18 @@ import { openAsBlob, readdirSync, rmSync } from 'node:fs';
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { PATHS } from '../../contract/layout';
 import { parseLsn } from '../../contract/lsn';
 import { copySlotName, slotName } from '../../contract/naming';
 import { exists, syncFolder } from '../../disk/durable';
 import { KeeperError, type Source } from '../ports';
 import { conninfo } from './config-files';
+import { copyBackup, planBackupCopy, slotBegin } from './copy-backup';
 import type { Place } from './place';
 import { run } from './processes';
 import { receivedUpTo, throttled, WalReceiver } from './receive-wal';
 import { openSource } from './rejoin';
+import type { Repositories } from './repositories';
 import { makeRoom, type Removal, reserveFor, watchRoom } from './room';
 import { type Session, within } from './session';
 import { dropSlot, handOver, reserveSlot } from './slots';
@@ -52,10 +55,12 @@ interface CopyOptions {
   progress: (text: string) => void;
   signal: AbortSignal;
   removeOld: Removal;
+  /** The newest backup of these places is copied, in place of the leader's data. */
+  backups?: Repositories | null;
 }
 
 /**
- * Makes a verified base backup in `place.fresh`. Its `pg_wal` contains all WAL since the backup began, and the node's
+ * Makes a verified base backup in `place.fresh`, or restores a backup there. Its `pg_wal` contains all WAL since the backup began, and the node's
  * own slot on the leader keeps the WAL that follows. Resolves with the disk space that has to stay free, bytes. Throws
  * DISK_TOO_SMALL, TABLESPACE_IN_USE, or TOOL_FAILED with the tool's own message; the caller then removes the files of
  * the unfinished copy.
@@ -65,9 +70,12 @@ export async function copyData(source: Source, place: Place, options: CopyOption
   const withSource = <T>(use: (session: Session) => Promise<T>) => within(openSource(source, place), use);
   const { sizeBytes } = await withSource((session) => session.askOne<{ sizeBytes: number }>('size', SIZE));
   const tablespaces = await withSource(askTablespaces);
-  const { removeOld } = options;
+  const { removeOld, backups = null } = options;
+  const plan =
+    backups &&
+    (await withSource((session) => planBackupCopy(session, place, backups, PATHS.archiveRun, options.signal)));
   const oldGoes = await claimTablespaces(tablespaces, place, removeOld !== null);
-  await makeRoom(source.name, sizeBytes, place, oldGoes ? async () => undefined : removeOld);
+  await makeRoom(source.name, sizeBytes + (plan?.walBytes ?? 0), place, oldGoes ? async () => undefined : removeOld);
   if (oldGoes) await removeOld?.();
 
   const stop = new AbortController();
@@ -84,16 +92,11 @@ export async function copyData(source: Source, place: Place, options: CopyOption
     await withSource((session) => reserveSlot(session, slot));
     await mkdir(wal, { mode: 0o700 });
     receiver.begin();
-    const tool = progressOf(options.progress, signal);
-    const connection = conninfo(place, source.address, `${node}-basebackup`, {}, BACKUP_OPTIONS);
-    // Without a WAL stream of its own, the backup would wait at its end for the leader's archive.
-    const backup = ['--checkpoint=fast', '--wal-method=stream', '--no-password', '--sync-method=syncfs'];
-    const meanwhile = () => dropStreamed(join(fresh, 'pg_wal'));
-    await tool(`base backup of ${source.name}`, 'pg_basebackup', ['-d', connection, '-D', fresh, ...backup], meanwhile);
-    // A tablespace that was made meanwhile is linked, and the folder that its WAL needs may be missing.
-    await makeFolders(await locationsOf(fresh));
-    await lastSegment(await endOfBackup(fresh), wal, signal);
-    await tool(`verifying the copy of ${source.name}`, 'pg_verifybackup', [`--wal-directory=${wal}`, fresh]);
+    if (plan === null) await baseBackup(source, place, options.progress, signal);
+    else {
+      const begin = await withSource((session) => slotBegin(session, slot));
+      await copyBackup(plan, begin, place, { progress: options.progress, signal });
+    }
     await receiver.end();
     if (signal.aborted) throw new Error('aborted');
     if (hasOld) await withSource((session) => handOver(session, slot, slotName(node)));
@@ -114,6 +117,26 @@ export async function copyData(source: Source, place: Place, options: CopyOption
   } finally {
     stop.abort();
   }
+}
+
+/** Fills `place.fresh` with the leader's data, and verifies them. */
+async function baseBackup(
+  source: Source,
+  place: Place,
+  progress: (text: string) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  const { fresh, wal, node } = place;
+  const tool = progressOf(progress, signal);
+  const connection = conninfo(place, source.address, `${node}-basebackup`, {}, BACKUP_OPTIONS);
+  // Without a WAL stream of its own, the backup would wait at its end for the leader's archive.
+  const backup = ['--checkpoint=fast', '--wal-method=stream', '--no-password', '--sync-method=syncfs'];
+  const meanwhile = () => dropStreamed(join(fresh, 'pg_wal'));
+  await tool(`base backup of ${source.name}`, 'pg_basebackup', ['-d', connection, '-D', fresh, ...backup], meanwhile);
+  // A tablespace that was made meanwhile is linked, and the folder that its WAL needs may be missing.
+  await makeFolders(await locationsOf(fresh));
+  await lastSegment(await endOfBackup(fresh), wal, signal);
+  await tool(`verifying the copy of ${source.name}`, 'pg_verifybackup', [`--wal-directory=${wal}`, fresh]);
 }
 
 /**

@@ -14,6 +14,7 @@ import type { Place } from './place';
 import { noServerLeft, run, serverProcesses } from './processes';
 import { CatchUp } from './receive-wal';
 import { rewind } from './rejoin';
+import type { Repositories } from './repositories';
 import { reserveFor } from './room';
 import { forgetTablespaces, removeLeftTablespaces, removeTablespaces } from './tablespaces';
 
@@ -30,6 +31,8 @@ interface DataUser {
   isRunning(): boolean;
   /** Called with the amount of WAL that a copy has still to replay. */
   progress(text: string): void;
+  /** Places of the backups from which a copy is made; null: it is made from the leader. */
+  backups(): Repositories | null;
 }
 
 /** What is known about data on which no server runs. */
@@ -115,7 +118,7 @@ export class DataFolder {
     };
     const options = { progress, signal, removeOld: giveUp === undefined ? null : removeData };
     try {
-      const reserveBytes = await copyData(source, this.place, options);
+      const reserveBytes = await this.copyData(source, options);
       if (signal.aborted) throw new Error('aborted');
       this.copied = { source, reserveBytes };
     } catch (error) {
@@ -124,6 +127,20 @@ export class DataFolder {
       throw error;
     }
   };
+
+  /** From the newest backup if that is wished and possible, else from the leader. */
+  private async copyData(source: Source, options: Parameters<typeof copyData>[2]): Promise<number> {
+    const backups = this.user.backups();
+    if (backups === null) return copyData(source, this.place, options);
+    try {
+      return await copyData(source, this.place, { ...options, backups });
+    } catch (error) {
+      if (options.signal.aborted) throw error;
+      options.progress(`the backup cannot be used, so the copy comes from ${source.name}: ${messageOf(error)}`);
+      await this.dropCopy();
+      return copyData(source, this.place, options);
+    }
+  }
 
   dropCopy(): Promise<void> {
     this.copied = null;

@@ -1,19 +1,17 @@
 /**
- * The command `look-at-repository`: says what a mounted repository can bring back, without any running cluster. Standard
- * input is a JSON object with the passphrase, so that no argument and no variable shows it. Standard output is one line of
- * JSON, {@link RepositoryLook}.
+ * The command `look-at-repository`: says what a repository, mounted or in S3, can bring back, without any running cluster.
+ * Standard input is a JSON object with passphrase and keys, so that no argument and no variable shows them. Standard output
+ * is one line of JSON, {@link RepositoryLook}.
  */
-import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { z } from 'zod';
 import { PATHS } from '../../contract/layout';
 import { type RepositoryLook, RepositoryQuestion } from '../../contract/restore';
-import { writeWhole } from '../../disk/durable';
 import { KeeperError } from '../ports';
 import { backupsIn, lookIn } from './repository-look';
-import { renderRestoreConf } from './restore-source';
-import { archivedTimelines, newestFileMs, timelineFor } from './restore-timeline';
+import { writeRestoreConf } from './restore-conf';
+import { archivedTimelines, foldersIn, newestFileMs, timelineFor } from './restore-timeline';
 import { freeBytes } from './room';
 
 export async function lookAtRepository(say: (line: string) => void): Promise<void> {
@@ -22,12 +20,9 @@ export async function lookAtRepository(say: (line: string) => void): Promise<voi
   say(JSON.stringify(await look(question.data)));
 }
 
-async function look({ passphrase, target }: RepositoryQuestion): Promise<RepositoryLook> {
-  const repository = PATHS.restoreVolume;
-  const stanza = await stanzaIn(repository);
-  const configPath = join(PATHS.archiveRun, 'look.conf');
-  await mkdir(PATHS.archiveRun, { recursive: true, mode: 0o700 });
-  await writeWhole(PATHS.archiveRun, 'look.conf', renderRestoreConf({ passphrase }, repository), 0o600, false);
+async function look({ target, ...keys }: RepositoryQuestion): Promise<RepositoryLook> {
+  const configPath = await writeRestoreConf(join(PATHS.archiveRun, 'look'), keys, PATHS.restoreVolume);
+  const stanza = await stanzaIn(configPath);
   const ask = lookIn({ configPath, stanza });
   await mustOpen(stanza, ask);
   const backups = await backupsIn(ask);
@@ -51,8 +46,9 @@ async function mustOpen(stanza: string, ask: (...args: string[]) => Promise<stri
   throw new KeeperError('RESTORE_IMPOSSIBLE', 'the passphrase is another one, or archive.info is damaged');
 }
 
-async function stanzaIn(repository: string): Promise<string> {
-  const names = await readdir(join(repository, 'archive')).catch(() => []);
+async function stanzaIn(configPath: string): Promise<string> {
+  // pgBackRest asks for a name, but this list needs none.
+  const names = await foldersIn('archive', lookIn({ configPath, stanza: 'none' }));
   const [stanza, ...others] = names.filter((name) => /^c\d+$/.test(name));
   if (stanza === undefined)
     throw new KeeperError('RESTORE_IMPOSSIBLE', 'the repository is empty: no cluster has archived into it');

@@ -23,7 +23,7 @@ export const CA_FILE = 's3-ca.pem';
 /** Largest value of `repo-retention-full`: pgBackRest then removes no backup. */
 const RETENTION_ALL = 9_999_999;
 /** Limit for one step of a transfer, s: shorter than that of a whole file, so that pgBackRest itself says what is wrong. */
-const S3_STEP_LIMIT_S = 20;
+export const S3_STEP_LIMIT_S = 20;
 const S3_PORT = '443';
 /** Limit for a TLS connection to S3, ms. */
 const REACH_LIMIT_MS = 5_000;
@@ -93,7 +93,8 @@ function repository(number: number, clusterKey: string, own: Record<string, stri
   return Object.fromEntries(Object.entries(options).map(([name, value]) => [`repo${number}-${name}`, value]));
 }
 
-function s3Options({ endpoint, bucket, region, path, key, secret, uriStyle, ca }: S3Settings, folder: string) {
+/** Options of a repository in S3, without its number. `folder` has {@link CA_FILE} where `ca` is given. */
+export function s3Options({ endpoint, bucket, region, path, key, secret, uriStyle, ca }: S3Settings, folder: string) {
   const [host = endpoint, port = S3_PORT] = endpoint.split(':');
   return {
     ...{ type: 's3', path },
@@ -108,6 +109,8 @@ export class Repositories {
   /** There are backups on the machine with the data. */
   local = true;
   s3: S3Settings | undefined;
+  /** Of what a standby is made that has to be copied. */
+  replicaFrom: 'leader' | 'backup' = 'leader';
 
   /** The config of one place alone. @throws KeeperError when its settings did not come yet. */
   only(name: RepositoryName): Places {
@@ -116,7 +119,7 @@ export class Repositories {
     return { local: false, s3: this.s3 };
   }
 
-  /** The config of the place that a restore in place reads. @throws KeeperError as {@link only} */
+  /** The config of the place that a restore in place, or a copy from a backup, reads. @throws KeeperError as {@link only} */
   first(): Places {
     return this.only(this.local ? 'local' : 's3');
   }

@@ -1,9 +1,9 @@
 /**
- * Restores another cluster's data into the first node of a new cluster. That cluster's repository is mounted read-only;
- * the new cluster archives into a repository of its own, in which nothing of the other one may be: both have the same
+ * Restores another cluster's data into the first node of a new cluster. That cluster's repository is mounted read-only, or
+ * it is in S3, of which nothing but reading is asked; the new cluster archives into a repository of its own, in which nothing of the other one may be: both have the same
  * system identifier, and so the same stanza and file names.
  */
-import { mkdir, readFile, rm } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { RestoreSource } from '../../contract/inputs';
 import { PATHS, RESTORED_FILE } from '../../contract/layout';
@@ -15,24 +15,8 @@ import { throttled } from './receive-wal';
 import { type Recovered, recover } from './recover';
 import { backupsIn, lookIn } from './repository-look';
 import { restoreData } from './restore';
+import { writeRestoreConf } from './restore-conf';
 import { makeRoom } from './room';
-
-const CONFIG = 'restore.conf';
-
-/** pgBackRest's config for reading a repository. It holds the passphrase. */
-export function renderRestoreConf({ passphrase }: Pick<RestoreSource, 'passphrase'>, repository: string): string {
-  const values = {
-    'repo1-path': repository,
-    'repo1-cipher-type': 'aes-256-cbc',
-    'repo1-cipher-pass': passphrase,
-    'process-max': '2',
-    'lock-path': join(PATHS.archiveRun, 'restore-lock'),
-    'log-level-file': 'off',
-    'log-level-console': 'off',
-    'log-level-stderr': 'warn',
-  };
-  return ['[global]', ...Object.entries(values).map(([name, value]) => `${name}=${value}`), ''].join('\n');
-}
 
 export class NodeRestore {
   private recovered: Recovered | null = null;
@@ -52,14 +36,12 @@ export class NodeRestore {
       await this.mustBeNew();
       await empty();
       const tell = throttled(progress);
-      const config = join(this.folder, CONFIG);
-      await mkdir(this.folder, { recursive: true, mode: 0o700 });
-      await writeWhole(this.folder, CONFIG, renderRestoreConf(this.source, this.repository), 0o600, false);
+      // It holds the other cluster's passphrase and key. The node's own files of S3 are beside it.
+      const secrets = join(this.folder, 'restore-from');
       try {
-        return await this.run(config, tell, signal);
+        return await this.run(await writeRestoreConf(secrets, this.source, this.repository), tell, signal);
       } finally {
-        // It holds the other cluster's passphrase.
-        await rm(config, { force: true });
+        await rm(secrets, { recursive: true, force: true });
       }
     };
   }

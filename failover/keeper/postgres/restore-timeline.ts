@@ -37,6 +37,11 @@ async function list(path: string, look: Look): Promise<Listing> {
   throw new KeeperError('TOOL_FAILED', `pgbackrest repo-ls ${path}: ${z.prettifyError(parsed.error)}`);
 }
 
+/** Names of what is in a folder of the repository; none: it is not there. @throws KeeperError TOOL_FAILED */
+export async function foldersIn(path: string, look: Look): Promise<string[]> {
+  return Object.keys(await list(path, look)).filter((name) => name !== '.');
+}
+
 /** Folder of the archive: one for each major version of PostgreSQL, the newest of them. */
 async function archiveFolder(stanza: string, look: Look): Promise<string> {
   const newest = Object.keys(await list(`archive/${stanza}`, look))

@@ -6,7 +6,7 @@
 import { mkdir, readdir } from 'node:fs/promises';
 import type { RestoreTarget } from '../../contract/backups';
 import { KeeperError } from '../ports';
-import { backupsIn, commonArgs, lookIn, type Pgbackrest, pgbackrest } from './repository-look';
+import { backupsIn, commonArgs, lookIn, type Pgbackrest, pgbackrest, type RepositoryPlace } from './repository-look';
 import { type ArchivedTimeline, archivedTimelines, holdsBackup } from './restore-timeline';
 
 /** A large database takes hours, ms. */
@@ -65,6 +65,11 @@ export async function restoreData(job: RestoreJob, tool: Pgbackrest = pgbackrest
 async function mustBeEmpty(data: string): Promise<void> {
   await mkdir(data, { recursive: true, mode: 0o700 });
   if ((await readdir(data)).length > 0) throw new KeeperError('DATA_EXISTS', `${data} is not empty`);
+}
+
+/** Arguments that fetch one file of the archive for the data folder. */
+export function getArgs(place: RepositoryPlace, data: string, name: string, to: string): string[] {
+  return [...commonArgs(place), `--pg1-path=${data}`, 'archive-get', name, to];
 }
 
 /**

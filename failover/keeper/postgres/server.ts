@@ -104,6 +104,7 @@ export class Server implements Postgres {
     this.data = new DataFolder(place, this.files, this.warning, {
       isRunning: () => this.run !== null,
       progress: (text) => this.onProgress(text),
+      backups: () => (this.repositories.replicaFrom === 'backup' ? this.repositories : null),
     });
     this.restored = restoreFrom === undefined ? null : new NodeRestore(place, restoreFrom);
     this.restore = this.restored?.into(() => this.data.emptyFresh());
@@ -125,6 +126,7 @@ export class Server implements Postgres {
   usePlaces(places: BackupSettings | undefined): void {
     this.repositories.local = places?.local !== false;
     this.repositories.s3 = places?.s3;
+    this.repositories.replicaFrom = places?.replicaFrom ?? 'leader';
   }
 
   async observe(): Promise<View> {
