@@ -12,13 +12,13 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
 import { authorityOf } from '../../failover/contract/certificates';
 import { machineSize } from '../../scripts/lib/machine-size';
 import { someOf, wholeNumber } from '../../scripts/lib/options';
 import { say } from '../../scripts/lib/terminal';
 import { columnOf, rowsOf } from '../rig/client';
 import { docker } from '../rig/docker';
+import { readOptions } from '../rig/options';
 import { Program } from '../rig/program';
 import { loadAverage, PRODUCT, runProgram, testedTree, today, writeResults } from '../rig/progress';
 import { shownCertificate } from '../rig/shown-certificate';
@@ -222,15 +222,7 @@ class Run {
 
 /** @throws Error that names what is allowed. */
 function readArguments() {
-  const { values } = parseArgs({
-    options: {
-      runs: { type: 'string', default: '3' },
-      only: { type: 'string' },
-      events: { type: 'string' },
-      pooler: { type: 'boolean', default: false },
-      keep: { type: 'boolean', default: false },
-    },
-  });
+  const values = readOptions({ runs: '3', only: null, events: null, pooler: false, keep: false });
   const named = someOf('only', values.only, DRIVERS);
   const events = someOf('events', values.events, EVENTS);
   return {
