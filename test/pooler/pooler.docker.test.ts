@@ -10,8 +10,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { PAUSE_LEASE_MS, RENEW_EVERY_MS } from '../../failover/contract/pooler';
 import { shownBy } from '../../failover/pooler/shown';
 import { docker } from '../keeper/node-containers';
+import { PASSWORD } from '../monitor/real-cluster';
 import { waitFor } from '../rig/wait';
-import { PASSWORD, PooledCluster } from './pooled-cluster';
+import { PooledCluster } from './pooled-cluster';
 
 const LIMIT_MS = 30_000;
 /** PostgreSQL manual, "Message Formats", SSLRequest. */
