@@ -1,8 +1,8 @@
 /**
  * Every setting of PostgreSQL 17, with its class and the reason: `free`, `bounded` (the failover lives with some values
- * only), or `owned` (the failover sets it itself, or would be blind without it). A setting that is in no row is refused.
- * test/contract/postgres.docker.test.ts compares the rows with `pg_settings` of the real server, so a new version cannot
- * bring a setting without a class. `npm run docs` writes the rows into docs/postgres-settings.md.
+ * only), or `owned` (the failover sets it itself, or would be blind without it). A setting that is in no row is
+ * refused. test/contract/postgres.docker.test.ts compares the rows with `pg_settings` of the real server, so a new
+ * version cannot bring a setting without a class. `npm run docs` writes the rows into docs/postgres-settings.md.
  */
 import { budgetOf, RESERVED, SUPERUSER_RESERVED } from '../failover/contract/budget';
 import { type Limit, noneOf, offOr, oneOf, size, time, whole } from './postgres-values';

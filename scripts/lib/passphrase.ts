@@ -30,8 +30,8 @@ export function passphraseFile(info: StackInfo, env: NodeJS.ProcessEnv = process
 
 /**
  * The passphrase of a stack: `dev` for the dev stack, whatever the environment says; for another stack the one from the
- * person's environment; else from a file that is made once, also under the name that the stack had before. The file is made only with `create`, so that a mistyped
- * name leaves no trace.
+ * person's environment; else from a file that is made once, also under the name that the stack had before. The file is
+ * made only with `create`, so that a mistyped name leaves no trace.
  * @throws Error when the environment has another stack's passphrase, or when the stack has a passphrase already and
  *   neither the environment nor the file has it.
  */

@@ -4,8 +4,9 @@
  *     npm run bench:beside -- --name tls-and-pooler --with '{"tls":"on","pooler":"true"}' --without '{"tls":"off"}' [--runs 40]
  *                             [--faults kill,switchover] [--tls-clients] [--pooled-clients] [--keep]
  *
- * Two stacks of the same tree run side by side; the one that is not measured is idle. `--tls-clients`: the clients of the
- * stack with the config encrypt. `--pooled-clients`: they come through the pooler. The page in docs/results/ has every run.
+ * Two stacks of the same tree run side by side; the one that is not measured is idle. `--tls-clients`: the clients of
+ * the stack with the config encrypt. `--pooled-clients`: they come through the pooler. The page in docs/results/ has
+ * every run.
  */
 import { z } from 'zod';
 import { machineSize } from '../../scripts/lib/machine-size';

@@ -4,9 +4,9 @@
  *
  *     npm run bench:cost -- [--rounds 7] [--seconds 5] [--keep]
  *
- * The stack is the program's own. All ways are measured in turn, in several rounds, with one `pgbench` in one container.
- * It and the empty HAProxy are in the network of the stack's HAProxy, because the nodes admit clients from its address
- * only. So all ways have the same hops except the one that is compared. Results go to docs/results/.
+ * The stack is the program's own. All ways are measured in turn, in several rounds, with one `pgbench` in one
+ * container. It and the empty HAProxy are in the network of the stack's HAProxy, because the nodes admit clients from
+ * its address only. So all ways have the same hops except the one that is compared. Results go to docs/results/.
  */
 import { IDS, PORTS } from '../../failover/contract/layout';
 import { machineSize } from '../../scripts/lib/machine-size';

@@ -3,8 +3,9 @@
  *
  *     npm run test:chaos -- [--only a,b] [--runs N] [--replicas N] [--list] [--fresh] [--keep] [--engine]
  *
- * Brings up a stack of its own, runs every fault under load, checks everything after each (see lib/trial.ts), and goes on
- * where it was when it is started again on the same tree. `--engine`: the faults of the Docker engine, on one of its own. Results go to docs/results/. Exit code 1 when anything failed.
+ * Brings up a stack of its own, runs every fault under load, checks everything after each (see lib/trial.ts), and goes
+ * on where it was when it is started again on the same tree. `--engine`: the faults of the Docker engine, on one of its
+ * own. Results go to docs/results/. Exit code 1 when anything failed.
  */
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';

@@ -6,8 +6,8 @@
  *
  * Each driver has two loops, which insert one row after the other and repeat none: `held` keeps its connection, `fresh`
  * connects again after every {@link PER_CONNECTION} rows. `--pooler` takes the pooler's port instead of the write port,
- * if the pooler speaks TLS. The stack is the program's own. Results go to docs/results/; the exit code is 1 when a driver
- * saw an error that it should not see, or an acknowledged row is missing. Needs Go for pgx.
+ * if the pooler speaks TLS. The stack is the program's own. Results go to docs/results/; the exit code is 1 when a
+ * driver saw an error that it should not see, or an acknowledged row is missing. Needs Go for pgx.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -197,8 +197,8 @@ class Run {
   }
 
   /**
-   * A further name for the certificate: the monitor signs a new one, with a new key, and the nodes get it by a reload, as
-   * after two thirds of the life of the old one.
+   * A further name for the certificate: the monitor signs a new one, with a new key, and the nodes get it by a reload,
+   * as after two thirds of the life of the old one.
    */
   private async renew(): Promise<void> {
     const { writePort, readPort } = this.own.seen;

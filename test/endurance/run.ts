@@ -1,6 +1,6 @@
 /**
- * Shows that nothing grows without a bound. Each part makes within minutes as many heartbeats, failovers, copies, log lines
- * or API clients as a stack has in months, and compares the figures at its beginning with those at its end.
+ * Shows that nothing grows without a bound. Each part makes within minutes as many heartbeats, failovers, copies, log
+ * lines or API clients as a stack has in months, and compares the figures at its beginning with those at its end.
  *
  *     npm run test:endurance -- [--only beats,life] [--list] [--fresh]
  *

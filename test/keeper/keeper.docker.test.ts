@@ -1,6 +1,6 @@
 /**
- * Two real nodes under a scripted monitor: from nothing to a leader and a standby, the leader's death, the return of the
- * old one by rewind, a clean hand-over. Times are printed, not asserted, except for generous bounds.
+ * Two real nodes under a scripted monitor: from nothing to a leader and a standby, the leader's death, the return of
+ * the old one by rewind, a clean hand-over. Times are printed, not asserted, except for generous bounds.
  */
 import { connect } from 'node:net';
 import { Client } from 'pg';

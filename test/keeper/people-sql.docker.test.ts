@@ -1,6 +1,6 @@
 /**
- * What people may do in SQL to what the failover needs inside PostgreSQL, on two real nodes: each act is undone within a
- * second or named, and meanwhile PostgreSQL answers its heartbeat, so nobody would take the lead from it.
+ * What people may do in SQL to what the failover needs inside PostgreSQL, on two real nodes: each act is undone within
+ * a second or named, and meanwhile PostgreSQL answers its heartbeat, so nobody would take the lead from it.
  */
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { sessionOptions } from '../../failover/contract/session-settings';
@@ -308,7 +308,9 @@ describe('settings', () => {
 });
 
 describe('the application’s database and table', () => {
-  /** Has the leader look at all of its objects, as after a failover. The second change begins when the first has ended. */
+  /**
+   * Has the leader look at all of its objects, as after a failover. The second change begins when the first has ended.
+   */
   async function furnishedAgain(): Promise<void> {
     const verifier = () => psql(`SELECT rolpassword FROM pg_authid WHERE rolname = 'app'`);
     for (const databasePassword of ['another', SETTINGS.databasePassword]) {

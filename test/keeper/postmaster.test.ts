@@ -1,4 +1,6 @@
-/** The postmaster's process, with PostgreSQL replaced by a program that installs its handlers late, as PostgreSQL does. */
+/**
+ * The postmaster's process, with PostgreSQL replaced by a program that installs its handlers late, as PostgreSQL does.
+ */
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

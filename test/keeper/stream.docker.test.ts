@@ -1,6 +1,6 @@
 /**
- * Why a standby cannot stream from its leader, staged on real PostgreSQL servers in one container: each cause, and what is
- * none. Then two nodes with keepers: what makes no copy, and what a standby that is off costs its leader.
+ * Why a standby cannot stream from its leader, staged on real PostgreSQL servers in one container: each cause, and what
+ * is none. Then two nodes with keepers: what makes no copy, and what a standby that is off costs its leader.
  */
 
 import { execFile, spawn } from 'node:child_process';

@@ -1,6 +1,6 @@
 /**
- * Two real nodes: a standby that is away until its leader gives its log up (S22), an address that is another node's (S14),
- * what a promotion after many writes has to clean up, and an election while replay is paused.
+ * Two real nodes: a standby that is away until its leader gives its log up (S22), an address that is another node's
+ * (S14), what a promotion after many writes has to clean up, and an election while replay is paused.
  */
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { lsnDistance } from '../../failover/contract/lsn';

@@ -1,7 +1,7 @@
 /**
- * What the keeper learns without a word of PostgreSQL's log, on a real pair: replay that is paused for want of parameters
- * (S23), a leader that has to be promoted unseen, a promotion that has to replay first, data that lacks its log, and why
- * PostgreSQL ended.
+ * What the keeper learns without a word of PostgreSQL's log, on a real pair: replay that is paused for want of
+ * parameters (S23), a leader that has to be promoted unseen, a promotion that has to replay first, data that lacks its
+ * log, and why PostgreSQL ended.
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Status } from '../../failover/contract/messages';

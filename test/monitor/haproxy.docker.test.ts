@@ -184,7 +184,9 @@ async function worker(): Promise<string> {
 
 type NodeUse = (node: FakeNode, made: Haproxy) => Promise<void>;
 
-/** Runs `use` with a node that is a process here, and that each thread of HAProxy asks: the leader, or the standby of B. */
+/**
+ * Runs `use` with a node that is a process here, and that each thread of HAProxy asks: the leader, or the standby of B.
+ */
 async function withNode(use: NodeUse, leader = MANY.address): Promise<void> {
   const node = new FakeNode(MANY.address);
   await node.listen();

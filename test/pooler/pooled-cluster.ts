@@ -91,7 +91,9 @@ export class PooledCluster extends RealCluster {
     watcher.close();
   }
 
-  /** A planned switchover to the other node, until that leads. @throws Error when the monitor refuses it or calls it off */
+  /**
+   * A planned switchover to the other node, until that leads. @throws Error when the monitor refuses it or calls it off
+   */
   async switchover(): Promise<void> {
     const { monitor, standby: to } = this;
     await waitFor('a switchover to be possible', START_LIMIT_MS, () => Promise.resolve(this.mayHandOver()));

@@ -23,7 +23,9 @@ export class RealHaproxy implements Server {
   sockets = '';
   private readonly beside = new Set<string>();
 
-  /** `prefix`: how the names of containers, image and network begin. `subnet`: the first three numbers of the addresses. */
+  /**
+   * `prefix`: how the names of containers, image and network begin. `subnet`: the first three numbers of the addresses.
+   */
   constructor(
     prefix: string,
     private readonly subnet: string,
@@ -32,7 +34,9 @@ export class RealHaproxy implements Server {
     [this.address, this.image] = [`${subnet}.10`, `${prefix}-haproxy:test`];
   }
 
-  /** Makes the network, after it has removed what an earlier run left. `names`: containers that the test makes itself. */
+  /**
+   * Makes the network, after it has removed what an earlier run left. `names`: containers that the test makes itself.
+   */
   async createNetwork(names: readonly string[] = []): Promise<void> {
     for (const name of names) this.beside.add(name);
     await this.remove();

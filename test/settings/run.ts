@@ -3,10 +3,10 @@
  *
  *     npm run test:settings -- [--only g01,g07] [--list] [--keep] [--fresh] [--stack settingsx]
  *
- * The stack is the test's own. All groups take about 10 minutes on two idle cores: 16 groups of 20 to 45 s. A group that
- * has passed with the same values is not run again, so an interrupted run goes on where it was, also after a mend: the
- * page names the commit of each group, and `--fresh` runs all of them again. `--keep` leaves the stack up. Results go to
- * docs/results/; the exit code is 1 when a group failed.
+ * The stack is the test's own. All groups take about 10 minutes on two idle cores: 16 groups of 20 to 45 s. A group
+ * that has passed with the same values is not run again, so an interrupted run goes on where it was, also after a mend:
+ * the page names the commit of each group, and `--fresh` runs all of them again. `--keep` leaves the stack up. Results
+ * go to docs/results/; the exit code is 1 when a group failed.
  */
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';

@@ -105,8 +105,8 @@ function oldKeeper(s: Situation): string | null {
 }
 
 /**
- * The leader keeps its present data beside the restored ones, and each standby its old data beside its copy, one standby
- * at a time. Volumes that are on one disk take their room from each other.
+ * The leader keeps its present data beside the restored ones, and each standby its old data beside its copy, one
+ * standby at a time. Volumes that are on one disk take their room from each other.
  */
 function roomTrouble(s: Situation, { sizeBytes, keepsOld }: Extract<Wish, { kind: 'restore' }>): string | null {
   const needed = sizeBytes + 2 * Math.max(RESERVE_MIN_BYTES, Math.ceil(sizeBytes * 0.05));

@@ -256,8 +256,8 @@ export function ownerLogin({ databaseVerifier: verifier, databasePassword: passw
 }
 
 /**
- * Creates the role, or sets its attributes and, where `login` says so, its password. Resolves with the verifier that the
- * role has now, and whether the role was right already.
+ * Creates the role, or sets its attributes and, where `login` says so, its password. Resolves with the verifier that
+ * the role has now, and whether the role was right already.
  */
 async function ensureRole(session: Session, role: string, attributes: string, login: Login) {
   const stored = await storedOf(session, role);

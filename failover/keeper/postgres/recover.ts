@@ -1,7 +1,7 @@
 /**
  * Brings a restored folder up to its target: a PostgreSQL of its own, which only this process reaches, replays what it
- * gets by `restore_command`, is promoted at the target and shuts down. What is left is the data of an ordinary cluster on
- * a timeline of its own.
+ * gets by `restore_command`, is promoted at the target and shuts down. What is left is the data of an ordinary cluster
+ * on a timeline of its own.
  */
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { userInfo } from 'node:os';
@@ -44,7 +44,10 @@ export interface RecoverJob {
 
 /** How far a restored folder goes. */
 export interface Recovered {
-  /** Time of the last commit that it has, ms; null: none was replayed. The leader's heartbeat commits ten times a second. */
+  /**
+   * Time of the last commit that it has, ms; null: none was replayed. The leader's heartbeat commits ten times a
+   * second.
+   */
   lastCommitMs: number | null;
   /** Where the old history ends. */
   lsn: string;

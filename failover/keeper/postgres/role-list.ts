@@ -35,8 +35,8 @@ SELECT encode(namesend(rolname), 'hex') AS name
 FROM pg_authid WHERE oid >= ${FIRST_OID} AND oid NOT IN (SELECT oid FROM barred) ORDER BY oid LIMIT ${ROLES_MAX + 1}`;
 
 /**
- * The roles that may log in as clients of replication: with REPLICATION, and without the rights of a superuser or of the
- * failover's own roles.
+ * The roles that may log in as clients of replication: with REPLICATION, and without the rights of a superuser or of
+ * the failover's own roles.
  */
 const REPLICATORS = `${WITH_POWERFUL}
 SELECT encode(namesend(rolname), 'hex') AS name
@@ -129,8 +129,8 @@ export class RoleList {
   }
 
   /**
-   * Compares the list with the catalog, at most once in {@link EVERY_MS}. Never throws. Resolves at once, and goes on in
-   * the background; with `waits`, before the first answer of a server, it resolves when the list is right.
+   * Compares the list with the catalog, at most once in {@link EVERY_MS}. Never throws. Resolves at once, and goes on
+   * in the background; with `waits`, before the first answer of a server, it resolves when the list is right.
    */
   async look(session: Session, waits: boolean): Promise<void> {
     if (this.asking === null && this.nowMs() >= this.dueAtMs) {

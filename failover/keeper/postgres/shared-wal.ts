@@ -1,6 +1,6 @@
 /**
- * The write-ahead log of one node, which several repositories want: it keeps what the one that is furthest behind does not
- * have yet, and finishes a file for all of them together.
+ * The write-ahead log of one node, which several repositories want: it keeps what the one that is furthest behind does
+ * not have yet, and finishes a file for all of them together.
  */
 import type { RepositoryName } from '../../contract/backups';
 import { compareLsn } from '../../contract/lsn';

@@ -4,8 +4,8 @@
  * PostgreSQL counts a receiver of write-ahead log for a commit by its `application_name` alone, and every client can
  * choose that and read the names that count (`SHOW synchronous_standby_names`). So the session gets a name that no node
  * has, and ends before it begins a stream under another one. PostgreSQL reports each change of the name before it is
- * ready for the next command (manual, "Asynchronous Operations", ParameterStatus), and the next command is passed on only
- * then.
+ * ready for the next command (manual, "Asynchronous Operations", ParameterStatus), and the next command is passed on
+ * only then.
  */
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
