@@ -10,7 +10,6 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { RestoreTarget } from '../../contract/backups';
 import { printLsn } from '../../contract/lsn';
 import { KEEPER_ROLE } from '../../contract/naming';
-import { exists } from '../../disk/durable';
 import { KeeperError } from '../ports';
 import { readControlFile, readHistory } from './look';
 import { run, signalProcess } from './processes';
@@ -232,9 +231,4 @@ export function failureOf(log: string, target: RestoreTarget): KeeperError | nul
   const get = log.split('\n').findLast((line) => /ERROR: \[\d{3}\]/.test(line));
   const words = [fatal, get].filter((line) => line !== undefined).join('; ');
   return words === '' ? null : new KeeperError('TOOL_FAILED', `the recovery failed: ${words.slice(0, 1_000)}`);
-}
-
-/** Whether a folder still waits for {@link recover}, for example after a restart in the middle of it. */
-export function isRecovering(data: string): Promise<boolean> {
-  return exists(join(data, 'recovery.signal'));
 }
