@@ -10,7 +10,7 @@ import { type Limit, noneOf, offOr, oneOf, size, time, whole } from './postgres-
 /** Settings with one reason. */
 export interface Family {
   readonly names: readonly string[];
-  /** Completes the sentence "it cannot be set, because …", or says why the failover does not mind. */
+  /** Completes the sentence "it cannot be set, because …", or is the reason why every value is harmless. */
   readonly reason: string;
 }
 
@@ -217,7 +217,7 @@ export const BOUNDED: readonly Bounded[] = [
 const STATEMENTS =
   'it changes what statements of clients do or how long they take; each session of the failover names its own value or gives the same answer with any';
 
-/** Settings that take every value that PostgreSQL takes, with what says why the failover does not mind. */
+/** Settings that may have every value that PostgreSQL accepts, with the reason why each value is harmless. */
 export const FREE: readonly Family[] = [
   family(
     'how queries are planned: statements of the failover are short with every plan',

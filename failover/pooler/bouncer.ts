@@ -86,7 +86,7 @@ export class Bouncer {
     }
   }
 
-  /** Sets whether statements have to wait. {@link paused} tells how far that is. */
+  /** Sets whether statements have to wait. It returns at once; {@link paused} has the state that is reached. */
   want(pause: boolean): void {
     if (pause === this.wanted) return;
     this.wanted = pause;
@@ -198,7 +198,7 @@ export class Bouncer {
     await this.pauser.ask('PAUSE', PAUSE_ANSWER_MS).catch((error: unknown) => {
       if (!messageOf(error).includes('already')) throw error;
     });
-    // The answer that it is paused already says nothing of the transactions that still run.
+    // PgBouncer answers "already paused" also while transactions still run.
     while (isNewest() && (await this.count('sv_active', 'sv_tested')) > 0) await delay(LOGIN_POLL_MS);
     if (isNewest()) this.set('paused');
   }

@@ -38,7 +38,7 @@ export class Supervisor {
     clearTimeout(this.lease);
   }
 
-  /** The connection to the monitor stands: it is told the present state. */
+  /** Called when the connection to the monitor is proven. Sends the present state. */
   connected(): void {
     this.told = null;
     this.changed();

@@ -18,7 +18,7 @@ export interface Commit {
 export interface ContractNode {
   readonly name: string;
   readonly address: string;
-  /** Starts it as a standby: of the other one, or of nobody. */
+  /** Starts it as a standby: of the other server, or without a source. */
   start(upstream: ContractNode | null, syncNames?: string): Promise<void>;
   configure(upstream: ContractNode | null, syncNames: string): Promise<void>;
   /** kill −9 of everything. */

@@ -28,7 +28,7 @@ vi.mock('../../failover/keeper/postgres/processes', async (own) => ({
 
 const MB = 1024 * 1024;
 const TOLD = { timeout: 8_000, interval: 20 };
-/** What is left is told at most this often. */
+/** The rest that is left is reported at most this often. */
 const TOLD_EVERY_MS = 3_000;
 let volume: string;
 let catchUp: CatchUp | null = null;

@@ -1,6 +1,6 @@
 /**
  * What people may do in SQL to what the failover needs inside PostgreSQL, on two real nodes: each act is undone within
- * a second or named, and meanwhile PostgreSQL answers its heartbeat, so nobody would take the lead from it.
+ * a second or named, and meanwhile PostgreSQL answers its heartbeat, so the monitor would not take the lead from it.
  */
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { sessionOptions } from '../../failover/contract/session-settings';

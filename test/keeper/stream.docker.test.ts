@@ -110,7 +110,7 @@ pg_ctl -D ${this.data} -l /tmp/${this.name}/log -w start >/dev/null`);
     return shell(`psql -h 127.0.0.1 -p ${this.port} -U postgres -qAtc "${text}"`);
   }
 
-  /** Points the running standby at another leader, or at nobody. */
+  /** Points the running standby at another leader; null: at none. */
   async follow(leader: LabServer | null): Promise<void> {
     const source =
       leader === null ? '' : `host=127.0.0.1 port=${leader.port} user=postgres application_name=${this.name}`;

@@ -696,7 +696,7 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
       await api.look();
     };
     try {
-      // While the monitor is away, HAProxy starts with a certificate that nobody trusts.
+      // While the monitor is away, HAProxy starts with a certificate that no client trusts.
       const https = renderHaproxyConfig({ holdTimeoutMs: 30_000, budget: BUDGET, backendHost: 'backend', https: true });
       expect(await proxy.apply(https)).toBe('reloaded');
       expect((await talk(null)).certificate.subject.CN).toBe('not the certificate yet');

@@ -127,7 +127,7 @@ function inMb(bytes: number): string {
   return `${Math.ceil(bytes / MB)} MB`;
 }
 
-/** Says that data from before a restore are kept; null: none are. */
+/** A sentence about the data from before a restore that are kept; null when none are kept. */
 export function keptReason({ state: { restored: kept } }: Situation): string | null {
   if (kept === undefined || kept.confirmed === true) return null;
   return `restored in place to ${kept.words}, the data from before are kept on ${kept.node}`;

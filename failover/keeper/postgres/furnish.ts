@@ -88,7 +88,7 @@ export class Furnishing {
   private readonly own = readOwnObjects();
   /** The application's role and database, and its login as the program wants it; null: no settings came yet. */
   private application: Application | null = null;
-  /** Why clients cannot use them, as it was told last; null: they can. */
+  /** The reason that was logged last why clients cannot use them; null: they can. */
   private lacks: string | null = null;
 
   constructor(

@@ -37,7 +37,7 @@ export interface Exit {
   code: number | null;
   /** For people. */
   how: string;
-  /** The keeper had told it to end. */
+  /** True when the keeper had sent the signal to end. */
   told: boolean;
 }
 

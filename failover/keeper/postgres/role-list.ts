@@ -18,7 +18,7 @@ const ROLES_MAX = 20_000;
 const EVERY_MS = 900;
 /** After an error PostgreSQL is not asked for this time, ms: a session may hold a lock on the catalog. */
 const REST_MS = 5_000;
-/** From this number of failures in a row on, they are told. */
+/** From this number of failures in a row on, they are logged. */
 const FAILURES_TOLD = 2;
 
 /** Changes with everything that the list depends on. */

@@ -112,7 +112,7 @@ export class ApiCertificate {
     return found;
   }
 
-  /** @throws Error with HAProxy's words when it refuses. The command's text, which has the key, is never in it. */
+  /** @throws Error with HAProxy's message when it refuses. It never contains the command, which has the key. */
   private async tell(command: string): Promise<void> {
     const answer = await this.ask(command);
     if (!/^(Transaction (created|updated)|Success!)/m.test(answer)) throw new Error(firstLine(answer));

@@ -213,7 +213,7 @@ export function parseOldWorkers(answer: string): string[] {
   return [...(old.split('# programs')[0]?.matchAll(/^(\d+)\s+worker/gm) ?? [])].map((m) => m[1] ?? '');
 }
 
-/** True when the server is a node's slot. The server `hold`, which holds waiting clients, is none. */
+/** True when the server is a node's slot. The server `hold` is not: it only holds waiting clients. */
 export function isSlot(row: ServerState): boolean {
   return row.server !== 'hold';
 }

@@ -33,9 +33,9 @@ interface Slot {
 }
 
 /**
- * Knows since when the longest-waiting client of a backend's queue has waited. HAProxy does not say. The queue is first
- * in, first out, so the n-th client to come is the n-th one that gets a place: the client that is next has come at the
- * first look at which more clients had come than have left by now. A client that has given up makes the time too long.
+ * Estimates how long the first client of a backend's queue has waited, which HAProxy does not report. The queue is
+ * first in, first out. So that client came at the first look at which the number of arrivals exceeded the number of
+ * clients that have got a place by now. Clients that gave up make the estimate too long.
  */
 class Queue {
   private looks: { atMs: number; come: number }[] = [];
