@@ -15,12 +15,11 @@ const DATA = [
 ];
 
 /**
- * `sim` runs 500 seeds of the simulator and takes the rules out one by one, without Docker. Its time is not the machine's,
- * so its files run side by side.
- * `unit` needs no Docker and ends in under a minute; `docker` needs an engine (set-up starts it) and runs its files
- * one after the other, because they share two cores and measure time. `data` needs one, too, measures no time, and runs two
- * files at once, before those of `docker`.
- * `ui` is for `npm run test:ui` alone: a browser, and stacks of its own.
+ * `sim` runs 500 seeds of the simulator and takes the rules out one by one, without Docker. Its time is not the
+ * machine's, so its files run side by side. `unit` needs no Docker and ends in under a minute; `docker` needs an engine
+ * (set-up starts it) and runs its files one after the other, because they share two cores and measure time. `data`
+ * needs one, too, measures no time, and runs two files at once, before those of `docker`. `ui` is for `npm run test:ui`
+ * alone: a browser, and stacks of its own.
  */
 export default defineConfig({
   test: {

@@ -28,7 +28,9 @@ import {
 import { asSuperuser } from './superuser';
 import type { Target } from './target';
 
-/** Limit of one script, ms: longer than its statements may take, so that PostgreSQL says first that they took too long. */
+/**
+ * Limit of one script, ms: longer than its statements may take, so that PostgreSQL says first that they took too long.
+ */
 const SCRIPT_MS = 30_000;
 /** Settings of a script's session. The commit waits for a standby, like a client's. */
 const SETTINGS = {

@@ -19,8 +19,8 @@ const PROGRESS = 'COPY_PROGRESS';
 const CHECK_WAITS = 'CHECK_WAITS';
 
 /**
- * How long PostgreSQL may refuse the same login, while nothing else is missing, before it is taken for its last word, ms.
- * A new password is in force some hundred milliseconds after the nodes have their settings.
+ * How long PostgreSQL may refuse the same login, while nothing else is missing, before it is taken for its last word,
+ * ms. A new password is in force some hundred milliseconds after the nodes have their settings.
  */
 const REFUSALS_MS = 10_000;
 /**
@@ -145,8 +145,8 @@ function withCheck(reason: string, { serving, events }: ClusterStatus): string {
 }
 
 /**
- * Waits until one node has carried out its order, for the step of `up` between one node and the next. As long as its copy
- * goes on, the limit begins anew.
+ * Waits until one node has carried out its order, for the step of `up` between one node and the next. As long as its
+ * copy goes on, the limit begins anew.
  * @param seconds the limit as it was given.
  */
 export async function waitForNode(

@@ -36,11 +36,12 @@ interface OwnInputs extends Omit<docker.ContainerArgs, 'image' | 'name' | 'label
 /**
  * A container, with what all have in common: a reaping init as PID 1 (S25), no capability, no way to gain one, bounded
  * logs. `always` restarts a process that crashed, while `docker stop` and `docker kill` hold until the engine restarts.
- * Not `unless-stopped`: an engine that crashed stops what still runs, takes that for deliberate, and leaves the stack down.
+ * Not `unless-stopped`: an engine that crashed stops what still runs, takes that for deliberate, and leaves the stack
+ * down.
  *
  * A fixed name can exist only once, so the old container is removed before the new one is created. The provider reports
- * changes of the inputs in `replaceOnChanges` as updates but does not change the container, so they replace it; it would
- * change the memory limit, but a program takes its memory by the limit at its start.
+ * changes of the inputs in `replaceOnChanges` as updates but does not change the container, so they replace it; it
+ * would change the memory limit, but a program takes its memory by the limit at its start.
  */
 export function makeContainer(
   parent: pulumi.Resource,
@@ -76,8 +77,8 @@ export function makeContainer(
 }
 
 /**
- * A volume. A changed label would delete the volume with its data, so label changes are ignored. `keep`: it holds data, so
- * it stays when the stack is destroyed.
+ * A volume. A changed label would delete the volume with its data, so label changes are ignored. `keep`: it holds data,
+ * so it stays when the stack is destroyed.
  */
 export function makeVolume(
   parent: pulumi.Resource,

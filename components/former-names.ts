@@ -2,8 +2,8 @@
 import type { ResourceTransformation } from '@pulumi/pulumi';
 
 /**
- * Gives every part of the cluster its former name as an alias, so that Pulumi finds in a stack of an earlier release what
- * it made, and replaces nothing. Only a program that had its cluster then needs it, as an option of the cluster
+ * Gives every part of the cluster its former name as an alias, so that Pulumi finds in a stack of an earlier release
+ * what it made, and replaces nothing. Only a program that had its cluster then needs it, as an option of the cluster
  * (`transformations`).
  *
  * @param cluster the cluster's name.

@@ -1,4 +1,6 @@
-/** pgAdmin 4, with the cluster registered through HAProxy's write port: it finds the leader before and after a failover. */
+/**
+ * pgAdmin 4, with the cluster registered through HAProxy's write port: it finds the leader before and after a failover.
+ */
 import type * as docker from '@pulumi/docker';
 import * as pulumi from '@pulumi/pulumi';
 import { IDS, PORTS } from '../failover/contract/layout';

@@ -40,8 +40,8 @@ export function checkBeforeChange(
 }
 
 /**
- * The check as a shell command. The settings are its standard input, as a JSON object; the environment has POSTGRES_IMAGE,
- * LABEL and MEMORY (bytes). It fails when PostgreSQL refuses the settings, and says why.
+ * The check as a shell command. The settings are its standard input, as a JSON object; the environment has
+ * POSTGRES_IMAGE, LABEL and MEMORY (bytes). It fails when PostgreSQL refuses the settings, and says why.
  */
 export const CHECK = [
   'docker run --rm --interactive --init --network none --read-only --cap-drop ALL --security-opt no-new-privileges',

@@ -1,8 +1,8 @@
 /**
  * Writes the generated parts of the documents: the config keys in `Pulumi.yaml` and docs/config.md from
  * stack/keys.ts, the classes of PostgreSQL's settings in docs/postgres-settings.md from stack/postgres-classes.ts, the
- * failover rule in docs/architecture.md from the rule table itself, and the codes in docs/operations.md from the contract
- * and doctor's table.
+ * failover rule in docs/architecture.md from the rule table itself, and the codes in docs/operations.md from the
+ * contract and doctor's table.
  *
  *     npm run docs               writes them between their markers
  *     npm run docs -- --check    exit 1 when one is not up to date

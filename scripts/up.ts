@@ -1,6 +1,6 @@
 /**
- * `npm run up [-- --stack NAME] [--fresh] [--leave-stopped] [pulumi's options]`: makes the whole stack so, whatever was stopped or
- * removed by hand, and prints its addresses once a write has gone through.
+ * `npm run up [-- --stack NAME] [--fresh] [--leave-stopped] [pulumi's options]`: makes the whole stack so, whatever was
+ * stopped or removed by hand, and prints its addresses once a write has gone through.
  */
 import { asksForHelp, splitStack, takeFlag } from './lib/arguments';
 import { closingLook, waitingFor } from './lib/closing-look';

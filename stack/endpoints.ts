@@ -56,8 +56,8 @@ export function connectionUrls(topology: Topology, password: string): Connection
   const [user, secret, name] = [settings.databaseUser, password, settings.databaseName].map(encodeURIComponent);
   const isRequired = topology.tls.mode === 'require';
   const outer = isRequired ? '?sslmode=require' : '';
-  // After a failover all backends connect at once, and a handshake would cost each processor time. Inside the machine's own
-  // networks it is left out where it may be.
+  // After a failover all backends connect at once, and a handshake would cost each processor time. Inside the machine's
+  // own networks it is left out where it may be.
   const inner = isRequired ? required(topology) : '?sslmode=disable';
   const url = (host: string, port: number, more: string) =>
     `postgresql://${user}:${secret}@${host}:${port}/${name}${more}`;
@@ -75,8 +75,8 @@ export function connectionUrls(topology: Topology, password: string): Connection
 }
 
 /**
- * The nodes' certificate is valid for HAProxy's name in the networks, so a backend checks that, too. A certificate of the
- * user's own knows no such name, and its authority is not known here: then the backend encrypts without a check.
+ * The nodes' certificate is valid for HAProxy's name in the networks, so a backend checks that, too. A certificate of
+ * the user's own knows no such name, and its authority is not known here: then the backend encrypts without a check.
  */
 function required({ tls }: Topology): string {
   return tls.own === undefined ? `?sslmode=verify-full&sslrootcert=${PATHS.backendCa}` : '?sslmode=require';

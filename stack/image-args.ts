@@ -4,8 +4,8 @@ import { IMAGES, type ImageName } from './naming';
 import type { Topology } from './topology';
 
 /**
- * Build arguments of an image, by the names in its Dockerfile. An empty list is no argument, so that the image stays as it
- * was.
+ * Build arguments of an image, by the names in its Dockerfile. An empty list is no argument, so that the image stays as
+ * it was.
  */
 export function imageArgs(image: ImageName, settings: Settings): Record<string, string> {
   const { baseImage, extraPackages, locales } = settings;

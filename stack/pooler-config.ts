@@ -43,8 +43,8 @@ export function poolerConfig(topology: Topology, { key, databaseVerifier }: Pool
 const OF_THE_CLIENT = ['client_encoding', 'datestyle'];
 
 /**
- * The backends' session settings for a new connection of their pool, made from the statement by which a backend sets them.
- * PgBouncer sends at most CONNECT_QUERY_MAX bytes, so it is as short as it can be.
+ * The backends' session settings for a new connection of their pool, made from the statement by which a backend sets
+ * them. PgBouncer sends at most CONNECT_QUERY_MAX bytes, so it is as short as it can be.
  */
 export function backendsQuery(): string {
   const sql = readFileSync(join(__dirname, '..', 'backend', 'app', 'database', 'begin_session.sql'), 'utf8');

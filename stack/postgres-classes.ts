@@ -1,8 +1,8 @@
 /**
  * Every setting of PostgreSQL 17, with its class and the reason: `free`, `bounded` (the failover lives with some values
- * only), or `owned` (the failover sets it itself, or would be blind without it). A setting that is in no row is refused.
- * test/contract/postgres.docker.test.ts compares the rows with `pg_settings` of the real server, so a new version cannot
- * bring a setting without a class. `npm run docs` writes the rows into docs/postgres-settings.md.
+ * only), or `owned` (the failover sets it itself, or would be blind without it). A setting that is in no row is
+ * refused. test/contract/postgres.docker.test.ts compares the rows with `pg_settings` of the real server, so a new
+ * version cannot bring a setting without a class. `npm run docs` writes the rows into docs/postgres-settings.md.
  */
 import { budgetOf, RESERVED, SUPERUSER_RESERVED } from '../failover/contract/budget';
 import { type Limit, noneOf, offOr, oneOf, size, time, whole } from './postgres-values';
@@ -10,7 +10,7 @@ import { type Limit, noneOf, offOr, oneOf, size, time, whole } from './postgres-
 /** Settings with one reason. */
 export interface Family {
   readonly names: readonly string[];
-  /** Completes the sentence "it cannot be set, because …", or says why the failover does not mind. */
+  /** Completes the sentence "it cannot be set, because …", or is the reason why every value is harmless. */
   readonly reason: string;
 }
 
@@ -217,7 +217,7 @@ export const BOUNDED: readonly Bounded[] = [
 const STATEMENTS =
   'it changes what statements of clients do or how long they take; each session of the failover names its own value or gives the same answer with any';
 
-/** Settings that take every value that PostgreSQL takes, with what says why the failover does not mind. */
+/** Settings that may have every value that PostgreSQL accepts, with the reason why each value is harmless. */
 export const FREE: readonly Family[] = [
   family(
     'how queries are planned: statements of the failover are short with every plan',

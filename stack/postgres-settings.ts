@@ -12,7 +12,9 @@ const VALUE_LENGTH_MAX = 1_000;
 
 export const POSTGRES_SETTINGS_ALLOWED = 'an object of PostgreSQL settings, for example {"work_mem": "8MB"}';
 
-/** Reads the object's JSON: the settings by name, sorted. Each problem names the setting, its value and what is allowed. */
+/**
+ * Reads the object's JSON: the settings by name, sorted. Each problem names the setting, its value and what is allowed.
+ */
 export const PostgresSettings = z.string().transform((raw, context): Readonly<Record<string, string>> => {
   const refuse = (message: string) => context.addIssue({ code: 'custom', message });
   const entries = entriesOf(raw);

@@ -1,6 +1,6 @@
 /**
- * The digest of all that the images are staged from. Staging keeps it beside the contexts, and the program compares: after
- * `git pull` a plain `pulumi up` would deploy the contexts of before.
+ * The digest of all that the images are staged from. Staging keeps it beside the contexts, and the program compares:
+ * after `git pull` a plain `pulumi up` would deploy the contexts of before.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';

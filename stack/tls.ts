@@ -54,8 +54,8 @@ export function tlsOf(settings: Settings, inner: readonly string[], host = hostn
 }
 
 /**
- * A folder is mounted, because a file that is replaced by another one would stay the old one in the container. The files in
- * certbot's folder `live/NAME` are links into its folder `archive`, so the folder of both is mounted.
+ * A folder is mounted, because a file that is replaced by another one would stay the old one in the container. The
+ * files in certbot's folder `live/NAME` are links into its folder `archive`, so the folder of both is mounted.
  */
 function ownFile(key: string, file: string, target: string): OwnFile {
   const certbot = /^(.+)\/live\/[^/]+\/[^/]+$/.exec(file)?.[1];

@@ -8,7 +8,7 @@ export function isOnlyHere({ repository = 'local', second }: Places): boolean {
   return repository === 'local' && second === undefined;
 }
 
-/** Says where the backups are, and which loss takes them, too. The only place that words this. */
+/** A sentence for people: where the backups are, and which loss destroys them, too. All programs take it from here. */
 export function placeWords(backup: Places): string {
   if (isOnlyHere(backup))
     return 'The backups are on the same machine as the data: a loss of the machine loses them, too.';

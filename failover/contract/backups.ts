@@ -1,6 +1,6 @@
 /**
- * Backups as keeper, monitor, API and command line name them. The repository is the truth: what is known of backups comes
- * from `pgbackrest info`, so no state of the failover can be lost.
+ * Backups as keeper, monitor, API and command line name them. The repository is the truth: what is known of backups
+ * comes from `pgbackrest info`, so no state of the failover can be lost.
  */
 import { z } from 'zod';
 import { Lsn } from './lsn-schema';

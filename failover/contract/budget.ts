@@ -3,9 +3,13 @@
  * keep connections free, and the table for people come from here. Pure.
  */
 
-/** `superuser_reserved_connections` of templates/postgresql.conf: for the keeper and for a person inside a container. */
+/**
+ * `superuser_reserved_connections` of templates/postgresql.conf: for the keeper and for a person inside a container.
+ */
 export const SUPERUSER_RESERVED = 5;
-/** `reserved_connections` of templates/postgresql.conf: for roles of `pg_use_reserved_connections`, so for the monitor. */
+/**
+ * `reserved_connections` of templates/postgresql.conf: for roles of `pg_use_reserved_connections`, so for the monitor.
+ */
 export const RESERVED = 10;
 /** Sessions that keeper and monitor have on a node all the time, at most. Base backups and standbys count elsewhere. */
 const OWN_SESSIONS = 9;

@@ -30,7 +30,8 @@ export function pairProblem(certificate: string, key: string): string | null {
     // PostgreSQL would ask for it at its start, and no person could answer.
     if (key.includes('ENCRYPTED')) return 'the key has a passphrase';
     if (!leaf.checkPrivateKey(createPrivateKey(key))) return 'the key does not fit the certificate';
-    // The same checks as PostgreSQL makes: chain, lengths of the keys, digests (OpenSSL manual, SSL_CTX_set_security_level).
+    // The same checks as PostgreSQL makes: chain, lengths of the keys, digests (OpenSSL manual,
+    // SSL_CTX_set_security_level).
     createSecureContext({ cert: certificate, key, ciphers: 'DEFAULT:@SECLEVEL=2' });
     return null;
   } catch (error) {

@@ -1,7 +1,7 @@
 /**
  * The stack's certificate authority, and the certificates that it signs (RFC 5280). Keys, serial numbers and signatures
- * follow from one secret: ECDSA signs with a nonce that follows from key and message (RFC 6979). So everyone who has the
- * secret gets the same certificates at every time, and nothing but the secret has to be stored
+ * follow from one secret: ECDSA signs with a nonce that follows from key and message (RFC 6979). So everyone who has
+ * the secret gets the same certificates at every time, and nothing but the secret has to be stored
  * (docs/decisions/0024-certificates-follow-from-one-secret.md).
  *
  * P-256 with SHA-256 throughout: with Ed25519 no libpq client could log in, see `pairProblem` in certificate-check.ts.

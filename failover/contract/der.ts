@@ -33,7 +33,10 @@ export function identifier(dotted: string): Buffer {
   return element(0x06, Buffer.from([first * 40 + second, ...rest.flatMap(base128)]));
 }
 
-/** A moment, in whole seconds. X.509 wants two digits for the year before 2050, and four from then on (RFC 5280 4.1.2.5). */
+/**
+ * A moment, in whole seconds. X.509 wants two digits for the year before 2050, and four from then on (RFC 5280
+ * 4.1.2.5).
+ */
 export function time(atMs: number): Buffer {
   const digits = new Date(atMs).toISOString().slice(0, 19).replaceAll(/[-:T]/g, '');
   const isShort = digits < '2050';

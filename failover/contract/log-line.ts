@@ -39,7 +39,7 @@ export function shortened(message: string): string {
 
 /**
  * Returns what writes lines to a process's output. Node keeps in memory what the engine does not read, so lines are
- * left out while too much waits; their number is told as soon as the engine reads again.
+ * left out while too much waits; their number is logged as soon as the engine reads again.
  */
 export function linesTo(output: { readonly writableLength: number; write(text: string): unknown }) {
   let leftOut = 0;

@@ -35,7 +35,8 @@ export { Lsn };
 
 /**
  * The standbys that a commit on `leader` waits for before it is acknowledged: `ANY k (members)`. `k = 0` without
- * members means "alone": only the leader itself satisfies such a configuration, no replica can (docs/safety.md, joint set).
+ * members means "alone": only the leader itself satisfies such a configuration, no replica can (docs/safety.md, joint
+ * set).
  */
 export const SyncConfig = z
   .object({
@@ -179,7 +180,9 @@ export type TlsSettings = z.infer<typeof TlsSettings>;
 export const BackupSettings = z.object({
   /** Length of the lease of the node that archives, ms: at most the time after which a leader counts as hung. */
   leaseMs: z.number().int().min(500),
-  /** Write-ahead log that may wait while the archive takes nothing, bytes. Beyond it, it is let go: a gap is recorded. */
+  /**
+   * Write-ahead log that may wait while the archive takes nothing, bytes. Beyond it, it is let go: a gap is recorded.
+   */
   queueBytes: z.number().int().min(0),
   /** How many full backups are kept, with all that builds on them. Absent: all. */
   keep: z.number().int().min(1).optional(),
@@ -450,8 +453,8 @@ export const Status = z.object({
   /** Absent while this node may make no backups. */
   backup: BackupView.optional(),
   /**
-   * The same for the backups in S3, absent while this node has nothing to do with them. `place` names the bucket and the
-   * folder in it, so that positions of a former place are never taken for those of the present one.
+   * The same for the backups in S3, absent while this node has nothing to do with them. `place` names the bucket and
+   * the folder in it, so that positions of a former place are never taken for those of the present one.
    */
   s3: z.object({ place: S3Place, archive: ArchiveView.optional(), backup: BackupView.optional() }).optional(),
   /** Free in the node's volume, bytes. Absent: not known, or the keeper cannot restore in place. */

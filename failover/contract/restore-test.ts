@@ -23,7 +23,9 @@ export const RestoreTestResult = z.object({
   /** The backup that was restored; null: none was chosen yet. */
   label: z.string().nullable(),
   sizeBytes: z.number().nullable(),
-  /** Time of the newest commit in the restored copy; a leader's heartbeat commits ten times a second. Null: not known. */
+  /**
+   * Time of the newest commit in the restored copy; a leader's heartbeat commits ten times a second. Null: not known.
+   */
   newest: z.string().nullable(),
   ended: z.string(),
   tookMs: z.number(),

@@ -1,7 +1,7 @@
-/** What page and command line say of a restore in place. Pure. */
+/** Sentences about a restore in place, for the page and the command line. Pure. */
 import type { ClusterStatus } from './api';
 
-/** Sentences; none: there is nothing to say. `sized`: prints a size in bytes. */
+/** An empty list when there was no restore. `sized`: prints a size in bytes. */
 export function restoreWords(restore: ClusterStatus['restore'], sized: (bytes: number) => string): string[] {
   if (restore === undefined) return [];
   const { underWay, kept, last } = restore;

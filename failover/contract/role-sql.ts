@@ -1,6 +1,6 @@
 /**
- * SQL about roles that the keeper, the command line and doctor share. Every session that uses it has `pg_catalog` as its
- * search path.
+ * SQL about roles that the keeper, the command line and doctor share. Every session that uses it has `pg_catalog` as
+ * its search path.
  */
 import { createHash } from 'node:crypto';
 import { KEEPER_ROLE, MONITOR_ROLE, REPLICATION_ROLE } from './naming';
@@ -9,16 +9,18 @@ import { KEEPER_ROLE, MONITOR_ROLE, REPLICATION_ROLE } from './naming';
 const OWN_ROLES = [KEEPER_ROLE, MONITOR_ROLE, REPLICATION_ROLE].map((role) => `'${role}'`).join(', ');
 
 /**
- * Begins a query in which `barred` has the ids of the roles that may not log in over the network: superusers, roles with
- * REPLICATION, the failover's own roles, and each role that can use the rights of one of these, directly or through
- * others. A membership that only lets a role grant (`ADMIN`) does not count: PostgreSQL lets only a superuser grant
- * a superuser's role.
+ * Begins a query in which `barred` has the ids of the roles that may not log in over the network: superusers, roles
+ * with REPLICATION, the failover's own roles, and each role that can use the rights of one of these, directly or
+ * through others. A membership that only lets a role grant (`ADMIN`) does not count: PostgreSQL lets only a superuser
+ * grant a superuser's role.
  */
 export const WITH_BARRED = `WITH RECURSIVE barred (oid) AS (
   SELECT oid FROM pg_authid WHERE rolsuper OR rolreplication OR rolname IN (${OWN_ROLES})
   UNION SELECT m.member FROM pg_auth_members m JOIN barred b ON b.oid = m.roleid WHERE m.inherit_option OR m.set_option)`;
 
-/** As {@link WITH_BARRED}, as `powerful`, without the roles that only have REPLICATION or the rights of one that has. */
+/**
+ * As {@link WITH_BARRED}, as `powerful`, without the roles that only have REPLICATION or the rights of one that has.
+ */
 export const WITH_POWERFUL = `WITH RECURSIVE powerful (oid) AS (
   SELECT oid FROM pg_authid WHERE rolsuper OR rolname IN (${OWN_ROLES})
   UNION SELECT m.member FROM pg_auth_members m JOIN powerful p ON p.oid = m.roleid

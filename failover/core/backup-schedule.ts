@@ -44,8 +44,8 @@ export function nextBackup(backups: readonly Backup[], plan: BackupPlan, wallMs:
 }
 
 /**
- * Why the backups are too old, for people; null: they are not. `sinceMs`: from this wall time on there could have been a
- * backup.
+ * Why the backups are too old, for people; null: they are not. `sinceMs`: from this wall time on there could have been
+ * a backup.
  */
 export function whyOld(backups: readonly Backup[], plan: BackupPlan, wallMs: number, sinceMs: number): string | null {
   const known = counted(backups, wallMs);

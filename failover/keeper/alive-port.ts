@@ -1,7 +1,7 @@
 /**
- * A port that sends back each byte that it gets. HAProxy asks here before it lets a new client go to the node: an answer
- * proves that the container was not being killed when the question came. Nothing else is read, and nothing of the node
- * is told, so the port asks for no secret. docs/decisions/0037-a-new-connection-waits-for-an-answer.md
+ * A port that sends back each byte that it gets. HAProxy asks here before it lets a new client go to the node: an
+ * answer proves that the container was not being killed when the question came. Nothing else is read, and nothing of
+ * the node is told, so the port asks for no secret. docs/decisions/0037-a-new-connection-waits-for-an-answer.md
  */
 import { createServer, type Server, type Socket } from 'node:net';
 import { messageOf } from '../contract/errors';

@@ -1,6 +1,6 @@
 /**
- * Carries out the monitor's jobs for the backups, one at a time, while this node is the opened leader. A job never delays
- * a hand-over: it is killed when the leadership ends, and the next leader gets it again.
+ * Carries out the monitor's jobs for the backups, one at a time, while this node is the opened leader. A job never
+ * delays a hand-over: it is killed when the leadership ends, and the next leader gets it again.
  */
 import type { BackupView, Job, JobEnd, JobKind, JobOrder, Repository } from '../contract/backups';
 import { inBackground, messageOf } from '../contract/errors';

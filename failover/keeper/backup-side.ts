@@ -1,6 +1,6 @@
 /**
- * Archive and backups of one place. Each place has its own, which knows nothing of the other: it sees of the keeper only
- * what concerns its place.
+ * Archive and backups of one place. Each place has its own, which knows nothing of the other: it sees of the keeper
+ * only what concerns its place.
  */
 import { createHash } from 'node:crypto';
 import type { BackupView, RepositoryName, S3Settings } from '../contract/backups';
@@ -37,8 +37,8 @@ export function s3Place({ endpoint, bucket, path }: S3Settings): string {
 }
 
 /**
- * Hands over all that a leader which has stopped for a restore in place has left. The first place in use has to take it,
- * because the restore reads it. Another one has a short while, so that a dead one does not hold the clients.
+ * Hands over all that a leader which has stopped for a restore in place has left. The first place in use has to take
+ * it, because the restore reads it. Another one has a short while, so that a dead one does not hold the clients.
  */
 export async function finishPlaces(sides: readonly (BackupSide | null)[], signal: AbortSignal): Promise<void> {
   const [first, ...others] = sides.filter((side) => side?.settings?.backup !== undefined);

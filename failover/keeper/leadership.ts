@@ -30,7 +30,10 @@ export class Leadership {
   forkLsn: string | null = null;
   /** Time of the promotion; negative infinity: the node was found leading. */
   promotedAtMs = Number.NEGATIVE_INFINITY;
-  /** The settings version and slots for which the leader's own objects were made on this leader; null: they were not made yet. */
+  /**
+   * The settings version and slots for which the leader's own objects were made on this leader; null: they were not
+   * made yet.
+   */
   furnished: string | null = null;
   private furnishing = false;
   /** Time of the next check of these objects. */
@@ -70,8 +73,8 @@ export class Leadership {
   }
 
   /**
-   * Makes or repairs the leader's own objects beside the user's data, its slots, roles and tables, in the background, so that a new leader does not wait for it. People may remove any of
-   * these objects at any time.
+   * Makes or repairs the leader's own objects beside the user's data, its slots, roles and tables, in the background,
+   * so that a new leader does not wait for it. People may remove any of these objects at any time.
    */
   furnish({ settings, version: settingsVersion }: Pass, sync: SyncConfig): void {
     const { clock, node } = this.parts;

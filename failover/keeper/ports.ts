@@ -204,13 +204,13 @@ export interface Archive {
    */
   prepare(timeline: number, archived: Archived | null): Promise<void>;
   /**
-   * Hands the next finished file over, or writes down that it is lost. Resolves with false: none is finished. May take a
-   * while; {@link shut} ends it.
+   * Hands the next finished file over, or writes down that it is lost. Resolves with false: none is finished. May take
+   * a while; {@link shut} ends it.
    */
   push(flushLsn: string): Promise<boolean>;
   /**
-   * Hands over all that a leader which has stopped cleanly has left, with the file that it wrote last: its timeline ends
-   * there. Throws when the repository does not take all of it.
+   * Hands over all that a leader which has stopped cleanly has left, with the file that it wrote last: its timeline
+   * ends there. Throws when the repository does not take all of it.
    */
   finish(archived: Archived | null, signal: AbortSignal): Promise<void>;
   /** Ends what is under way. */
@@ -255,17 +255,21 @@ export interface BackupTool {
   repository(): Promise<RepositoryFacts>;
 }
 
-/** Replaces the data of this node by data of the backups, and keeps the former ones. PostgreSQL does not run meanwhile. */
+/**
+ * Replaces the data of this node by data of the backups, and keeps the former ones. PostgreSQL does not run meanwhile.
+ */
 export interface Restorer {
   /** Free in the node's volume, as last seen, bytes; null: not known. */
   readonly freeBytes: number | null;
   /**
    * Makes the data in {@link RESTORED}, or prepares the kept ones where they are: brought to their target, shut down
-   * cleanly, and on a timeline of their own that is higher than `above` and all that the repository has. Throws a sentence
-   * for people when that is not possible; the present data are not touched.
+   * cleanly, and on a timeline of their own that is higher than `above` and all that the repository has. Throws a
+   * sentence for people when that is not possible; the present data are not touched.
    */
   make(source: MadeFrom, above: number, progress: (text: string) => void, signal: AbortSignal): Promise<void>;
-  /** Puts the folder `from` in the place of `data`, which is kept as `keep`, or removed. Finishes an interrupted swap. */
+  /**
+   * Puts the folder `from` in the place of `data`, which is kept as `keep`, or removed. Finishes an interrupted swap.
+   */
   swap(from: string, keep: string | null): Promise<void>;
   /** Size of the present data, bytes. */
   sizeBytes(): Promise<number>;
@@ -291,7 +295,9 @@ export interface ClientGate {
   shut(): void;
 }
 
-/** One PostgreSQL and its data directory. Every call has its own deadline and throws {@link KeeperError} or an Error. */
+/**
+ * One PostgreSQL and its data directory. Every call has its own deadline and throws {@link KeeperError} or an Error.
+ */
 export interface Postgres {
   /**
    * Called whenever the postmaster ends without having been told to. `reason` is for people: the exit code or signal
@@ -321,7 +327,8 @@ export interface Postgres {
   initialise(): Promise<void>;
   /**
    * Restores another cluster in `data.new` instead, complete and synced, and resolves with how far it goes, for people.
-   * Absent: there is none to restore. Throws RESTORE_IMPOSSIBLE, DATA_EXISTS when it was restored already, DISK_TOO_SMALL.
+   * Absent: there is none to restore. Throws RESTORE_IMPOSSIBLE, DATA_EXISTS when it was restored already,
+   * DISK_TOO_SMALL.
    */
   readonly restore?: (progress: (text: string) => void, signal: AbortSignal) => Promise<string>;
   /**
@@ -414,8 +421,8 @@ export interface Postgres {
    */
   furnish(settings: NodeSettings, isNew: boolean): Promise<void>;
   /**
-   * Drops the logical slots that this standby has from when it led, because PostgreSQL copies none from the leader under
-   * a name that is taken. Resolves with their names. Absent: there are none.
+   * Drops the logical slots that this standby has from when it led, because PostgreSQL copies none from the leader
+   * under a name that is taken. Resolves with their names. Absent: there are none.
    */
   dropLedSlots?(): Promise<string[]>;
   /** Whether a session that begins now has this value of `synchronized_standby_slots`. Absent: it always has. */

@@ -76,7 +76,9 @@ export const SOON_MS = 10;
 /** Rest before the next look while a server starts or connects, ms. */
 export const START_POLL_MS = 20;
 
-/** Writes a checkpoint in the background. Returns a function that says whether it has ended, with or without success. */
+/**
+ * Writes a checkpoint in the background. Returns a function that says whether it has ended, with or without success.
+ */
 export function beginCheckpoint({ host, postgres }: Pick<PursuitParts, 'host' | 'postgres'>): () => boolean {
   let ended = false;
   inBackground(

@@ -297,8 +297,8 @@ export class Rejoining {
   }
 
   /**
-   * Like {@link Attempts.resting}, but a failure under an earlier order is reported under this order only when it happens
-   * again. Otherwise two nodes without enough disk space would pass the turn to copy to each other without end.
+   * Like {@link Attempts.resting}, but a failure under an earlier order is reported under this order only when it
+   * happens again. Otherwise two nodes without enough disk space would pass the turn to copy to each other without end.
    */
   private restsInTurn(key: string, turn: CopyTurn): Outcome | null {
     const nowMs = this.parts.clock.nowMs();

@@ -1,6 +1,6 @@
 /**
- * When this keeper sent its answers to the monitor's pings. A lease is counted from there, so that a ping which waited in a
- * buffer gives no time.
+ * When this keeper sent its answers to the monitor's pings. A lease is counted from there, so that a ping which waited
+ * in a buffer gives no time.
  */
 
 /** Most answers that are remembered; the monitor sends ten pings a second. */

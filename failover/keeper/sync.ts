@@ -1,8 +1,8 @@
 /**
  * Puts a synchronous configuration in force on a running leader and proves it. Setting `synchronous_standby_names` is
  * not enough: for some milliseconds after a reload, commits and walsenders still use the old value (S4), and such
- * walsenders release waiting commits by it. The barrier is a value under which no commit is acknowledged. It stays until
- * every process of the leader is proven to use it.
+ * walsenders release waiting commits by it. The barrier is a value under which no commit is acknowledged. It stays
+ * until every process of the leader is proven to use it.
  */
 import { parseLsn } from '../contract/lsn';
 import type { SyncConfig } from '../contract/messages';

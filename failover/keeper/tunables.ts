@@ -76,8 +76,8 @@ export class Tunables {
   /**
    * Call it before a start. `floors`: the control file's values. `leads`: the server was told to lead, and its data was
    * shut down cleanly as a leader's. Returns the settings with which the server starts. `blind`: the control file still
-   * has a higher value, so the server cannot be a hot standby. It accepts no sessions until it is promoted (`hot_standby
-   * = off`). The promotion then writes the lower value into its WAL.
+   * has a higher value, so the server cannot be a hot standby. It accepts no sessions until it is promoted
+   * (`hot_standby = off`). The promotion then writes the lower value into its WAL.
    */
   begin(wanted: PostgresSettings, floors: Floors, leads: boolean): { settings: PostgresSettings; blind: boolean } {
     const blind = leads && !this.mustKeep && this.lower(wanted, floors).length > 0;

@@ -83,7 +83,10 @@ export class Executor {
   }
 }
 
-/** True for the actions of a planned change after which the leader's clients are cut off. The next cycle lists them again. */
+/**
+ * True for the actions of a planned change after which the leader's clients are cut off. The next cycle lists them
+ * again.
+ */
 function endsSessions(action: Action, { leader }: ClusterState): boolean {
   if (action.kind === 'route-write') return action.route.kind === 'held';
   return action.kind === 'order' && action.node === leader && action.order.target.kind === 'stop';

@@ -1,7 +1,8 @@
 /**
  * When the pooler is paused: from the moment when a planned change would hold new connections until the next leader
- * serves. So no statement is running through the pooler when the leader's sessions are ended, and no client of the pooler
- * sees an error. An unplanned change needs no pause: its statements wait because HAProxy holds the pooler's connections.
+ * serves. So no statement is running through the pooler when the leader's sessions are ended, and no client of the
+ * pooler sees an error. An unplanned change needs no pause: its statements wait because HAProxy holds the pooler's
+ * connections.
  *
  * And from the moment when HAProxy announces its stop until it leads to the leader again.
  */
@@ -10,9 +11,9 @@ import type { ClusterState } from '../core/state/cluster';
 import type { Clock, Log, Pooler, Router } from './ports';
 
 /**
- * How long a planned change waits for the statements and transactions that run through the pooler, ms. After that it goes
- * on; those that still run are then treated like those of every other client, and the pause goes on for all others. It is
- * below HOLD_LIMIT_MS (switchover.ts), after which the change would be called off.
+ * How long a planned change waits for the statements and transactions that run through the pooler, ms. After that it
+ * goes on; those that still run are then treated like those of every other client, and the pause goes on for all
+ * others. It is below HOLD_LIMIT_MS (switchover.ts), after which the change would be called off.
  */
 export const PAUSE_LIMIT_MS = 1_000;
 
@@ -38,8 +39,8 @@ export class PoolerPause {
   ) {}
 
   /**
-   * Pauses or resumes the pooler as this state needs it. True while the actions that cut clients off have to wait for the
-   * pooler, for {@link PAUSE_LIMIT_MS} at most.
+   * Pauses or resumes the pooler as this state needs it. True while the actions that cut clients off have to wait for
+   * the pooler, for {@link PAUSE_LIMIT_MS} at most.
    */
   holdsBack(state: ClusterState): boolean {
     const nowMs = this.clock.nowMs();
@@ -59,7 +60,9 @@ export class PoolerPause {
     return !isLate;
   }
 
-  /** True from HAProxy's announcement until its next worker leads somewhere. Lets HAProxy go when the pooler is paused. */
+  /**
+   * True from HAProxy's announcement until its next worker leads somewhere. Lets HAProxy go when the pooler is paused.
+   */
   private isAway(nowMs: number): boolean {
     const { epoch, reachable, slot } = this.router.view();
     if (this.pooler.haproxyLeaves()) {

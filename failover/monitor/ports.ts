@@ -38,7 +38,9 @@ export interface Keepers {
   archive(by: { node: string; term: number } | null): void;
   /** Sets the job for the backups of a place that the pings to the node that may archive ask for; null: none. */
   backup(order: JobOrder | null, name?: RepositoryName): void;
-  /** Sets the restore of which every node's pings say that the data from before it are to be removed; undefined: none. */
+  /**
+   * Sets the restore of which every node's pings say that the data from before it are to be removed; undefined: none.
+   */
   removeKept(id: string | undefined): void;
   /** Starts one quick connect to the node's PostgreSQL, unless one is under way. */
   probe(node: string): void;
@@ -67,8 +69,8 @@ export interface Router {
    */
   write(address: string | null, keep: string | null): void;
   /**
-   * Sets the addresses that the read slots have to lead to. The read sessions of other addresses are ended, except those
-   * on `stay`, which get no new ones.
+   * Sets the addresses that the read slots have to lead to. The read sessions of other addresses are ended, except
+   * those on `stay`, which get no new ones.
    */
   read(open: readonly string[], stay: readonly string[]): void;
   /** Resolves when the write slot is read back as closed (true), or after `limitMs` (false). */
@@ -105,8 +107,8 @@ export interface Opening {
 /** The pooler, as far as the monitor commands it. A stack without one has {@link NO_POOLER}. */
 export interface Pooler {
   /**
-   * Sets whether statements have to wait in the pooler. The pause is a lease: it is renewed until it is ended, and without
-   * that it ends by itself.
+   * Sets whether statements have to wait in the pooler. The pause is a lease: it is renewed until it is ended, and
+   * without that it ends by itself.
    */
   pause(wanted: boolean): void;
   /** True when no statement runs through the pooler now: it is paused, or there is none, or it is not connected. */

@@ -20,7 +20,9 @@ const RESTART_MIN_MS = 100;
 const RESTART_MAX_MS = 5_000;
 /** After so many looks in a row without an answer the process is killed: it may spin (CVE-2026-6668). */
 const SILENT_LOOKS_MAX = 2;
-/** A login under way that PAUSE ends makes PgBouncer refuse statements after RESUME, so PAUSE waits for it, ms at most. */
+/**
+ * A login under way that PAUSE ends makes PgBouncer refuse statements after RESUME, so PAUSE waits for it, ms at most.
+ */
 const LOGIN_LIMIT_MS = 50;
 const LOGIN_POLL_MS = 5;
 /** PAUSE answers when the last transaction has ended. The lease ends it much sooner, ms. */
@@ -84,7 +86,7 @@ export class Bouncer {
     }
   }
 
-  /** Sets whether statements have to wait. {@link paused} tells how far that is. */
+  /** Sets whether statements have to wait. It returns at once; {@link paused} has the state that is reached. */
   want(pause: boolean): void {
     if (pause === this.wanted) return;
     this.wanted = pause;
@@ -112,8 +114,9 @@ export class Bouncer {
   }
 
   /**
-   * Makes the process read its files again. True when it shows this certificate to new connections: PgBouncer answers RELOAD
-   * in the same way when it could not load the files and keeps what it had. Running connections stay. Never throws.
+   * Makes the process read its files again. True when it shows this certificate to new connections: PgBouncer answers
+   * RELOAD in the same way when it could not load the files and keeps what it had. Running connections stay. Never
+   * throws.
    */
   async reload(certificate: string): Promise<boolean> {
     const wanted = new X509Certificate(certificate).fingerprint256;
@@ -195,7 +198,7 @@ export class Bouncer {
     await this.pauser.ask('PAUSE', PAUSE_ANSWER_MS).catch((error: unknown) => {
       if (!messageOf(error).includes('already')) throw error;
     });
-    // The answer that it is paused already says nothing of the transactions that still run.
+    // PgBouncer answers "already paused" also while transactions still run.
     while (isNewest() && (await this.count('sv_active', 'sv_tested')) > 0) await delay(LOGIN_POLL_MS);
     if (isNewest()) this.set('paused');
   }

@@ -17,8 +17,8 @@ export class Console {
   constructor(private readonly port: number) {}
 
   /**
-   * Sends one command and resolves with its rows. @throws Error when PgBouncer refuses it, does not answer in time, or is
-   * not there. After each error the next command begins with a new connection.
+   * Sends one command and resolves with its rows. @throws Error when PgBouncer refuses it, does not answer in time, or
+   * is not there. After each error the next command begins with a new connection.
    */
   async ask(command: string, limitMs: number = ANSWER_LIMIT_MS): Promise<Row[]> {
     const client = await this.connected();

@@ -1,7 +1,7 @@
 /**
- * The certificate that the pooler's clients see: the newest one that the monitor has sent and that PgBouncer has loaded.
- * One that cannot be used leaves the former one in force. The last good one is kept, so that a container that starts again
- * while the monitor is away serves as before.
+ * The certificate that the pooler's clients see: the newest one that the monitor has sent and that PgBouncer has
+ * loaded. One that cannot be used leaves the former one in force. The last good one is kept, so that a container that
+ * starts again while the monitor is away serves as before.
  */
 import { X509Certificate } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -28,7 +28,9 @@ const Kept = z.object({ certificate: Pem, key: Pem, authority: Pem.optional() })
 export interface EncryptionPorts {
   /** Writes PgBouncer's files; null: without a certificate. */
   write(leaf: Leaf | null): Promise<void>;
-  /** Makes every process read its files again. True when PgBouncer can load them: new connections see this certificate. */
+  /**
+   * Makes every process read its files again. True when PgBouncer can load them: new connections see this certificate.
+   */
   reload(certificate: string): Promise<boolean>;
   /** Keeps the text over a restart of the container. */
   keep(text: string): Promise<void>;
@@ -51,7 +53,9 @@ export class Encryption {
     private readonly ports: EncryptionPorts,
   ) {}
 
-  /** Writes PgBouncer's files, with the certificate that was kept if there is one. To be called once, before the others. */
+  /**
+   * Writes PgBouncer's files, with the certificate that was kept if there is one. To be called once, before the others.
+   */
   async begin(): Promise<void> {
     this.used = this.config.tls === 'off' ? null : await this.kept();
     await this.ports.write(this.used);
@@ -59,8 +63,8 @@ export class Encryption {
   }
 
   /**
-   * Resolves when PgBouncer may be started. With `require` that takes a certificate. With `on` clients that want no TLS are
-   * served after a moment without one; TLS is offered as soon as there is one.
+   * Resolves when PgBouncer may be started. With `require` that takes a certificate. With `on` clients that want no TLS
+   * are served after a moment without one; TLS is offered as soon as there is one.
    */
   async ready(limitMs = FIRST_LIMIT_MS): Promise<void> {
     const { tls } = this.config;
@@ -73,7 +77,9 @@ export class Encryption {
     if (tls === 'require') await this.first.promise;
   }
 
-  /** Takes a certificate of the monitor, and returns at once. Of several that come quickly only the last one is used. */
+  /**
+   * Takes a certificate of the monitor, and returns at once. Of several that come quickly only the last one is used.
+   */
   receive(frame: SealedLeaf): void {
     if (this.config.tls === 'off') return;
     clearTimeout(this.again);

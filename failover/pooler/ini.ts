@@ -5,11 +5,13 @@
 import { PATHS } from '../contract/layout';
 import type { Pool, PoolerConfig } from '../contract/pooler';
 
-/** How much longer than HAProxy PgBouncer waits, s: HAProxy's answer, not PgBouncer's limit, must end a held connection. */
+/**
+ * How much longer than HAProxy PgBouncer waits, s: HAProxy's answer, not PgBouncer's limit, must end a held connection.
+ */
 const LONGER_S = 5;
 /**
- * After a failed connect PgBouncer tries again no sooner than this, s. Until one succeeds it refuses every statement for
- * which it has no connection, so its default of 15 s would be an outage.
+ * After a failed connect PgBouncer tries again no sooner than this, s. Until one succeeds it refuses every statement
+ * for which it has no connection, so its default of 15 s would be an outage.
  */
 const RETRY_S = 0.1;
 /** Clients of one process at most. The next one is told "no more connections allowed". */
@@ -37,9 +39,9 @@ export function filesOf({ port }: Pick<Pool, 'port'>): { ini: string; users: str
 }
 
 /**
- * The configuration of one process. What it must never contain, because of PgBouncer's known holes, is tested one by one
- * (docs/pooler.md): a second user, an admin, `auth_query`, a list of ignored parameters without `options`, and a larger
- * `max_packet_size`.
+ * The configuration of one process. What it must never contain, because of PgBouncer's known holes, is tested one by
+ * one (docs/pooler.md): a second user, an admin, `auth_query`, a list of ignored parameters without `options`, and a
+ * larger `max_packet_size`.
  */
 export function iniOf(config: PoolerConfig, pool: Pool, held: HeldTls): string {
   const { haproxy, database, poolSize, backends, holdTimeoutMs } = config;
@@ -52,7 +54,8 @@ export function iniOf(config: PoolerConfig, pool: Pool, held: HeldTls): string {
     listen_addr: '0.0.0.0',
     listen_port: pool.port,
     unix_socket_dir: PATHS.poolerRun,
-    // The console is for the supervisor alone: the same user of the operating system, over this socket, without a password.
+    // The console is for the supervisor alone: the same user of the operating system, over this socket, without a
+    // password.
     unix_socket_mode: '0700',
     admin_users: '',
     stats_users: '',
@@ -88,8 +91,8 @@ export function iniOf(config: PoolerConfig, pool: Pool, held: HeldTls): string {
 }
 
 /**
- * TLS with clients, and with PostgreSQL (PgBouncer's manual, "TLS settings"). PgBouncer passes nothing through: it ends one
- * connection and begins the other.
+ * TLS with clients, and with PostgreSQL (PgBouncer's manual, "TLS settings"). PgBouncer passes nothing through: it ends
+ * one connection and begins the other.
  */
 function tlsOf(mode: PoolerConfig['tls'], { leaf, authority }: HeldTls): Record<string, string> {
   const files = { client_tls_cert_file: TLS_FILES.certificate, client_tls_key_file: TLS_FILES.key };
@@ -100,7 +103,9 @@ function tlsOf(mode: PoolerConfig['tls'], { leaf, authority }: HeldTls): Record<
   return { ...client, server_tls_sslmode: 'prefer' };
 }
 
-/** HAProxy's address is in the stack's own certificate. Which names and which authority the user's own has is not known. */
+/**
+ * HAProxy's address is in the stack's own certificate. Which names and which authority the user's own has is not known.
+ */
 function toServer(authority: boolean): Record<string, string> {
   if (!authority) return { server_tls_sslmode: 'require' };
   return { server_tls_sslmode: 'verify-full', server_tls_ca_file: TLS_FILES.authority };

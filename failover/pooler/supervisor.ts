@@ -1,6 +1,6 @@
 /**
- * The supervisor of the pooler's processes. It keeps the monitor's lease of a pause, and resumes by itself when the lease
- * is not renewed, so a monitor that dies in a pause does not stop the clients.
+ * The supervisor of the pooler's processes. It keeps the monitor's lease of a pause, and resumes by itself when the
+ * lease is not renewed, so a monitor that dies in a pause does not stop the clients.
  */
 import { FIGURES_EVERY_MS, type FromPooler, type PauseState, type ToPooler } from '../contract/pooler';
 import type { Bouncer } from './bouncer';
@@ -38,7 +38,7 @@ export class Supervisor {
     clearTimeout(this.lease);
   }
 
-  /** The connection to the monitor stands: it is told the present state. */
+  /** Called when the connection to the monitor is proven. Sends the present state. */
   connected(): void {
     this.told = null;
     this.changed();

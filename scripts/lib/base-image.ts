@@ -41,8 +41,8 @@ export async function isMadeHere(image: string): Promise<boolean> {
 }
 
 /**
- * Takes a newer base image: pulls it, or makes it again where set-up had made it. Where neither is possible the present one
- * stays, and the step says why.
+ * Takes a newer base image: pulls it, or makes it again where set-up had made it. Where neither is possible the present
+ * one stays, and the step says why.
  */
 export async function renewBaseImage(image: string, context: StepContext): Promise<StepResult> {
   const before = await imageId(image);

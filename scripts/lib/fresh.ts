@@ -1,7 +1,7 @@
 /**
- * `npm run up -- --fresh`: takes the updates of the base image and of Debian's packages. Images that have none stay as they
- * are, so their containers run on. The others are built anew here, without the builder's cache. Pulumi then finds these
- * builds in the cache, and rolls them out like any other change of an image.
+ * `npm run up -- --fresh`: takes the updates of the base image and of Debian's packages. Images that have none stay as
+ * they are, so their containers run on. The others are built anew here, without the builder's cache. Pulumi then finds
+ * these builds in the cache, and rolls them out like any other change of an image.
  */
 import { join } from 'node:path';
 import { checkConfig, problemList } from '../../stack/config';
@@ -154,7 +154,9 @@ function buildSteps(stale: readonly Candidate[], { settings }: Topology): Step[]
   return [base, ...builds];
 }
 
-/** Those whose new build has fewer updates to take. A base image may be behind the archive, and a package may be pinned. */
+/**
+ * Those whose new build has fewer updates to take. A base image may be behind the archive, and a package may be pinned.
+ */
 async function better(stale: readonly Candidate[]): Promise<Candidate[]> {
   const left = await Promise.all(stale.map(({ built }) => updatesOf(built, ASK_MS)));
   return stale.filter((one, index) => {

@@ -109,7 +109,9 @@ async function lookAtEngine({ known }: State): Promise<EngineObjects> {
   return { containers, volumes, networks, images: images.filter((_, index) => present[index]), folders };
 }
 
-/** A refresh of the whole state is not wanted where only the pending creates are to be dropped: one resource is enough. */
+/**
+ * A refresh of the whole state is not wanted where only the pending creates are to be dropped: one resource is enough.
+ */
 function noTargets({ known }: State): string[] {
   const [first] = known;
   return first === undefined ? [] : ['--target', first.urn];

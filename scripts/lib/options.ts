@@ -8,7 +8,7 @@ export function wholeNumber(option: string, value: string, min: number, max: num
 }
 
 /** Names of a list, separated by commas; all of them when there is none. @throws Error that names what is allowed. */
-export function someOf(option: string, value: string | undefined, allowed: readonly string[]): string[] {
+export function someOf(option: string, value: string | null, allowed: readonly string[]): string[] {
   const names = value?.split(',') ?? [...allowed];
   const unknown = names.filter((name) => !allowed.includes(name));
   if (unknown.length === 0) return names;

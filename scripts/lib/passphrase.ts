@@ -29,9 +29,9 @@ export function passphraseFile(info: StackInfo, env: NodeJS.ProcessEnv = process
 }
 
 /**
- * The passphrase of a stack: `dev` for the dev stack, whatever the environment says; for another stack the one from the
- * person's environment; else from a file that is made once, also under the name that the stack had before. The file is made only with `create`, so that a mistyped
- * name leaves no trace.
+ * The passphrase of a stack. The dev stack always has `dev`. Another stack has the one in the person's environment, or
+ * else the one in its file, which may have the stack's former name. Only `create` makes a missing file, so that a
+ * mistyped name of a stack leaves no file behind.
  * @throws Error when the environment has another stack's passphrase, or when the stack has a passphrase already and
  *   neither the environment nor the file has it.
  */

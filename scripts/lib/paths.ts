@@ -25,8 +25,8 @@ export function configFolder(env: NodeJS.ProcessEnv = process.env): string {
 }
 
 /**
- * Looks whether the folders of this product are there or can be made. Under a HOME such as /proc, whose folders say of a new
- * one that it "does not exist", Node's own `mkdir` with `recursive` would try again for ever.
+ * Checks that the folders of this product exist or can be made. Node's own `mkdir` with `recursive` never ends under a
+ * HOME such as /proc, where making a folder fails with the error that it does not exist.
  * @throws Error that names the folder, the reason and the variables that choose it.
  */
 export function requireFolders(env: NodeJS.ProcessEnv = process.env): void {

@@ -1,7 +1,7 @@
 /**
  * What a person stopped or removed by hand, made right before Pulumi runs. Pulumi compares the program with its own
- * state and does not look at the engine. So what is stopped is started here, and what is gone is taken out of the state,
- * which makes Pulumi make it again. Both of the CLIs and their providers need this.
+ * state and does not look at the engine. So what is stopped is started here, and what is gone is taken out of the
+ * state, which makes Pulumi make it again. Both of the CLIs and their providers need this.
  */
 import { existsSync } from 'node:fs';
 import { DATA_ROLE } from '../../stack/naming';

@@ -11,6 +11,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join, relative } from 'node:path';
+import type { ImageName } from '../../stack/naming';
 import { SOURCES_STAMP, sourcesDigest } from '../../stack/sources';
 import { bundlePage } from './page-bundle';
 import { PATHS } from './paths';
@@ -25,7 +26,6 @@ export interface StagedFile {
 export type Context = Map<string, StagedFile>;
 
 interface ImageSource {
-  image: string;
   /** TypeScript entry points, each bundled into one file, and that file's name. */
   bundles?: readonly { entry: string; as: string }[];
   /** The image contains the status page in the folder `page`. */
@@ -35,22 +35,21 @@ interface ImageSource {
 }
 
 /** The images. Each contains all of `images/<name>` and the files that are listed here. */
-const IMAGES: readonly ImageSource[] = [
-  { image: 'postgres', bundles: [{ entry: 'failover/keeper/main.ts', as: 'keeper.mjs' }] },
-  { image: 'haproxy' },
-  {
-    image: 'monitor',
+const IMAGES: Readonly<Record<ImageName, ImageSource>> = {
+  postgres: { bundles: [{ entry: 'failover/keeper/main.ts', as: 'keeper.mjs' }] },
+  haproxy: {},
+  monitor: {
     bundles: [
       { entry: 'failover/monitor/main.ts', as: 'monitor.mjs' },
       { entry: 'cli/inside.ts', as: 'cli.mjs' },
     ],
     page: true,
   },
-  { image: 'backend', copy: ['backend/app', 'backend/pyproject.toml', 'backend/requirements.lock'] },
-  { image: 'prometheus', copy: ['monitoring/alerts.yml'] },
-  { image: 'pgadmin' },
-  { image: 'pooler', bundles: [{ entry: 'failover/pooler/main.ts', as: 'pooler.mjs' }] },
-];
+  backend: { copy: ['backend/app', 'backend/pyproject.toml', 'backend/requirements.lock'] },
+  prometheus: { copy: ['monitoring/alerts.yml'] },
+  pgadmin: {},
+  pooler: { bundles: [{ entry: 'failover/pooler/main.ts', as: 'pooler.mjs' }] },
+};
 
 /** Files that tools create beside the sources. They are never a part of an image. */
 const LEFT_OUT = new Set(['__pycache__', '.pytest_cache', '.mypy_cache', '.ruff_cache', '.venv', '.DS_Store']);
@@ -72,25 +71,27 @@ export async function bundleImages(
 ): Promise<{ image: string; changed: string[] }[]> {
   const digest = sourcesDigest(root);
   const staged = await Promise.all(
-    IMAGES.map(async (source) => ({
-      image: source.image,
-      changed: writeContext(join(target, source.image), await contextOf(source, root)),
+    (Object.keys(IMAGES) as ImageName[]).map(async (image) => ({
+      image,
+      changed: await stageImage(image, join(target, image), root),
     })),
   );
   writeFileSync(join(target, SOURCES_STAMP), `${digest}\n`);
   return staged;
 }
 
-async function contextOf(source: ImageSource, root: string): Promise<Context> {
+/** Stages one image into a folder, which then contains nothing else. Returns the paths that were written or removed. */
+export async function stageImage(image: ImageName, folder: string, root: string = PATHS.root): Promise<string[]> {
+  const source = IMAGES[image];
   const context: Context = new Map();
-  addTree(context, join(root, 'images', source.image), '');
+  addTree(context, join(root, 'images', image), '');
   for (const path of source.copy ?? []) addTree(context, join(root, path), basename(path));
   for (const { entry, as } of source.bundles ?? [])
-    context.set(as, { content: await bundled(entry, root), executable: false });
+    context.set(as, { content: await bundle(entry, root), executable: false });
   if (source.page)
     for (const [name, text] of Object.entries(await bundlePage(root)))
       context.set(join('page', name), { content: Buffer.from(text), executable: false });
-  return context;
+  return writeContext(folder, context);
 }
 
 /**
@@ -110,7 +111,7 @@ export function addTree(context: Context, path: string, as: string): void {
 }
 
 /** Bundles an entry point and its imports into one ESM file. Templates and pages are included as text. */
-async function bundled(entry: string, root: string): Promise<Buffer> {
+export async function bundle(entry: string, root: string = PATHS.root): Promise<Buffer> {
   const text = { '.conf': 'text', '.sql': 'text', '.html': 'text', '.css': 'text', '.cfg': 'text' } as const;
   // Loaded only here: most commands stage nothing.
   const { build } = await import('esbuild');

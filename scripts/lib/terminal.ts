@@ -26,7 +26,8 @@ export function say(line = ''): void {
 const READER_GONE = 141;
 
 /**
- * Lets this process end without a message when the reader of its output ends first, as in `pgfailover --help | head -1`.
+ * Lets this process end without a message when the reader of its output ends first, as in `pgfailover --help | head
+ * -1`.
  * @param goesOn whether the process has to go on all the same
  */
 export function endWithReader(goesOn: () => boolean = () => false): void {

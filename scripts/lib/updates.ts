@@ -18,8 +18,8 @@ export interface Update {
 export type Answer = { kind: 'known'; updates: Update[] } | { kind: 'unknown'; reason: string };
 
 /**
- * Asks the archive that the image itself names. A package list of which a part is missing counts as no answer. apt stays
- * root, because its own user cannot reach a proxy's certificate in every image.
+ * Asks the archive that the image itself names. A package list of which a part is missing counts as no answer. apt
+ * stays root, because its own user cannot reach a proxy's certificate in every image.
  */
 const ASK = [
   'set -- -o APT::Sandbox::User=root -o APT::Update::Error-Mode=any -o Acquire::Retries=0 -o Acquire::http::Timeout=10',
@@ -39,7 +39,10 @@ export async function updatesOf(image: string, limitMs: number): Promise<Answer>
   return { kind: 'unknown', reason: words[0] ?? result.tail.at(-1) ?? `exit code ${result.code}` };
 }
 
-/** The upgrades in what `apt-get --simulate` prints: `Inst libc6 [2.41-12] (2.41-12+deb13u1 Debian:13.2/stable [amd64])`. */
+/**
+ * The upgrades in what `apt-get --simulate` prints: `Inst libc6 [2.41-12] (2.41-12+deb13u1 Debian:13.2/stable
+ * [amd64])`.
+ */
 export function upgradesIn(text: string): Update[] {
   return [...text.matchAll(/^Inst (\S+) \[([^\]\s]+)\] \((\S+) /gm)].map(([, name = '', has = '', newest = '']) => ({
     ...{ package: name, has, newest },

@@ -11,7 +11,6 @@
  */
 import { cpus } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
 import type { ClusterStatus } from '../../failover/contract/api';
 import { machineSize } from '../../scripts/lib/machine-size';
 import { wholeNumber } from '../../scripts/lib/options';
@@ -20,6 +19,7 @@ import { say } from '../../scripts/lib/terminal';
 import { columnOf } from '../rig/client';
 import { docker } from '../rig/docker';
 import { HttpLoad, latencyOf } from '../rig/http-load';
+import { readOptions } from '../rig/options';
 import { loadAverage, runProgram, today, writeResults } from '../rig/progress';
 import { type Stack, stackOf } from '../rig/stack';
 import { healthy } from '../rig/view';
@@ -155,23 +155,21 @@ async function oneRun(stack: Stack, fault: Fault, rate: number, seconds: number)
 
 /** @throws Error that names what is allowed. */
 function readArguments() {
-  const { values } = parseArgs({
-    options: {
-      fault: { type: 'string', default: 'all' },
-      rate: { type: 'string' },
-      seconds: { type: 'string', default: '30' },
-      backends: { type: 'string' },
-      stack: { type: 'string', default: DEFAULT_STACK },
-      json: { type: 'boolean', default: false },
-    },
+  const values = readOptions({
+    fault: 'all',
+    rate: null,
+    seconds: '30',
+    backends: null,
+    stack: DEFAULT_STACK,
+    json: false,
   });
   const faults = FAULTS.filter((fault) => values.fault === 'all' || fault === values.fault);
   if (faults.length === 0) throw new Error(`--fault ${values.fault}: allowed are ${FAULTS.join(', ')}, all`);
   return {
     faults,
-    rate: values.rate === undefined ? undefined : wholeNumber('rate', values.rate, 1, 10_000),
+    rate: values.rate === null ? null : wholeNumber('rate', values.rate, 1, 10_000),
     seconds: wholeNumber('seconds', values.seconds, 6, 3_600),
-    backends: values.backends === undefined ? undefined : wholeNumber('backends', values.backends, 1, 8),
+    backends: values.backends === null ? null : wholeNumber('backends', values.backends, 1, 8),
     stack: stackOf(values.stack),
     json: values.json,
     /** End of the result's file name when only one fault is tried. */
@@ -180,11 +178,11 @@ function readArguments() {
 }
 
 /** Number of running backends. @throws Error when it differs from the wanted number. */
-async function backendsOf(stack: Stack, wanted: number | undefined): Promise<number> {
+async function backendsOf(stack: Stack, wanted: number | null): Promise<number> {
   const names = (await docker('ps', '--format', '{{.Names}}')).split('\n');
   const isBackend = (name: string) => /^backend(-\d)?$/.test(name.slice(stack.prefix.length));
   const count = names.filter((name) => name.startsWith(stack.prefix) && isBackend(name)).length;
-  if (wanted === undefined || wanted === count) return count;
+  if (wanted === null || wanted === count) return count;
   const set = `npm run pulumi -- config set backendReplicas ${wanted}`;
   throw new Error(`--backends ${wanted}: the stack runs ${count}; change it first (${set}, then npm run up)`);
 }
@@ -203,7 +201,7 @@ async function main(): Promise<number> {
     if (!json) for (const line of problemsOf(run.verdict)) say(`  ${line}`);
   }
   const [postgres = '?'] = await columnOf(stack, "SELECT current_setting('server_version')");
-  const rateGiven = options.rate !== undefined;
+  const rateGiven = options.rate !== null;
   const result = { date: today(), machine: machineSize(), postgres, backends, rateGiven, runs };
   writeResults(`backend-${result.date}${suffix}.md`, page(result));
   if (json) say(JSON.stringify(result));

@@ -4,15 +4,16 @@
  *     npm run bench:beside -- --name tls-and-pooler --with '{"tls":"on","pooler":"true"}' --without '{"tls":"off"}' [--runs 40]
  *                             [--faults kill,switchover] [--tls-clients] [--pooled-clients] [--keep]
  *
- * Two stacks of the same tree run side by side; the one that is not measured is idle. `--tls-clients`: the clients of the
- * stack with the config encrypt. `--pooled-clients`: they come through the pooler. The page in docs/results/ has every run.
+ * Two stacks of the same tree run side by side; the one that is not measured is idle. `--tls-clients`: the clients of
+ * the stack with the config encrypt. `--pooled-clients`: they come through the pooler. The page in docs/results/ has
+ * every run.
  */
-import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { machineSize } from '../../scripts/lib/machine-size';
 import { someOf, wholeNumber } from '../../scripts/lib/options';
 import { say } from '../../scripts/lib/terminal';
 import { rowsOf } from '../rig/client';
+import { readOptions } from '../rig/options';
 import { loadAverage, PRODUCT, runProgram, testedTree, today, writeResults } from '../rig/progress';
 import { type Config, OwnStack, type Stack } from '../rig/stack';
 import { healthy } from '../rig/view';
@@ -31,17 +32,15 @@ interface Side {
 }
 
 function readArguments() {
-  const { values } = parseArgs({
-    options: {
-      name: { type: 'string', default: 'config' },
-      with: { type: 'string', default: '{}' },
-      without: { type: 'string', default: '{}' },
-      runs: { type: 'string', default: '40' },
-      faults: { type: 'string', default: 'kill,switchover' },
-      'tls-clients': { type: 'boolean', default: false },
-      'pooled-clients': { type: 'boolean', default: false },
-      keep: { type: 'boolean', default: false },
-    },
+  const values = readOptions({
+    name: 'config',
+    with: '{}',
+    without: '{}',
+    runs: '40',
+    faults: 'kill,switchover',
+    'tls-clients': false,
+    'pooled-clients': false,
+    keep: false,
   });
   if (!/^[a-z0-9-]{1,40}$/.test(values.name)) throw new Error(`--name ${values.name}: allowed are a-z, 0-9 and "-"`);
   const faults = someOf('faults', values.faults, ALLOWED);

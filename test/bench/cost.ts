@@ -4,11 +4,10 @@
  *
  *     npm run bench:cost -- [--rounds 7] [--seconds 5] [--keep]
  *
- * The stack is the program's own. All ways are measured in turn, in several rounds, with one `pgbench` in one container.
- * It and the empty HAProxy are in the network of the stack's HAProxy, because the nodes admit clients from its address
- * only. So all ways have the same hops except the one that is compared. Results go to docs/results/.
+ * The stack is the program's own. All ways are measured in turn, in several rounds, with one `pgbench` in one
+ * container. It and the empty HAProxy are in the network of the stack's HAProxy, because the nodes admit clients from
+ * its address only. So all ways have the same hops except the one that is compared. Results go to docs/results/.
  */
-import { parseArgs } from 'node:util';
 import { IDS, PORTS } from '../../failover/contract/layout';
 import { machineSize } from '../../scripts/lib/machine-size';
 import { wholeNumber } from '../../scripts/lib/options';
@@ -16,6 +15,7 @@ import { say } from '../../scripts/lib/terminal';
 import { HOST } from '../../stack/topology';
 import { columnOf } from '../rig/client';
 import { docker } from '../rig/docker';
+import { readOptions } from '../rig/options';
 import { loadAverage, PRODUCT, runProgram, testedTree, today, writeResults } from '../rig/progress';
 import { OwnStack } from '../rig/stack';
 import { healthy } from '../rig/view';
@@ -135,13 +135,7 @@ async function versions(): Promise<string> {
 
 /** @throws Error that names what is allowed. */
 function readArguments() {
-  const { values } = parseArgs({
-    options: {
-      rounds: { type: 'string', default: '7' },
-      seconds: { type: 'string', default: '5' },
-      keep: { type: 'boolean', default: false },
-    },
-  });
+  const values = readOptions({ rounds: '7', seconds: '5', keep: false });
   const rounds = wholeNumber('rounds', values.rounds, 1, 100);
   return { rounds, seconds: wholeNumber('seconds', values.seconds, 1, 600), keep: values.keep };
 }

@@ -11,7 +11,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { machineSize } from '../../scripts/lib/machine-size';
 import { wholeNumber } from '../../scripts/lib/options';
@@ -20,10 +19,12 @@ import { DEFAULT_STACK } from '../../scripts/lib/stack';
 import { say } from '../../scripts/lib/terminal';
 import { columnOf, rowsOf } from '../rig/client';
 import { docker } from '../rig/docker';
+import { readOptions } from '../rig/options';
 import { runProgram, today, writeResults } from '../rig/progress';
 import { type Stack, stackOf } from '../rig/stack';
 import { healthy } from '../rig/view';
 import { FAULTS, type Fault, lostOf, oneRun, Run, SETTLE_MS, TABLE } from './fault-run';
+import { median } from './statistics';
 
 const RESULTS = join(PATHS.root, 'docs', 'results');
 
@@ -47,11 +48,7 @@ async function startLoad(stack: Stack, image: string): Promise<() => Promise<voi
   };
 }
 
-function statistics(values: readonly number[]): { min: number; median: number; max: number } {
-  const sorted = [...values].sort((a, b) => a - b);
-  const at = (part: number) => sorted[Math.round((sorted.length - 1) * part)] ?? 0;
-  return { min: at(0), median: at(0.5), max: at(1) };
-}
+const middle = (values: readonly number[]): number => Math.round(median(values));
 
 const Result = z.object({
   fault: z.string(),
@@ -102,12 +99,13 @@ function page(): string {
 
 function resultRow(result: z.infer<typeof Result>): string {
   const { runs, replicas, lost } = result;
-  const { min, median, max } = statistics(runs.map((r) => r.outage));
-  const heldMedian = statistics(runs.map((r) => r.held)).median;
-  const freshMedian = statistics(runs.map((r) => r.fresh)).median;
+  const outages = runs.map((r) => r.outage);
+  const [held, fresh] = [middle(runs.map((r) => r.held)), middle(runs.map((r) => r.fresh))];
   const beyond = runs.flatMap((r) => (r.shutdown === null ? [] : [r.outage - r.shutdown]));
   const connects = runs.reduce((sum, run) => sum + failedConnects(run).count, 0);
-  return `| ${faultName(result)} | ${replicas} | ${runs.length} | ${min} / **${median}** / ${max} | ${heldMedian} | ${freshMedian} | ${beyond.length === 0 ? '–' : statistics(beyond).median} | ${connects} | ${lost} |`;
+  const outage = `${Math.min(...outages)} / **${middle(outages)}** / ${Math.max(...outages)}`;
+  const rest = beyond.length === 0 ? '–' : middle(beyond);
+  return `| ${faultName(result)} | ${replicas} | ${runs.length} | ${outage} | ${held} | ${fresh} | ${rest} | ${connects} | ${lost} |`;
 }
 
 function stepRow(result: z.infer<typeof Result>): string {
@@ -122,10 +120,7 @@ function faultName({ fault, load }: { fault: string; load: boolean }): string {
 /** Median time of each step, ms, sorted by it. */
 function stepMedians(runs: readonly { steps: Record<string, number> }[]): Record<string, number> {
   const names = [...new Set(runs.flatMap((r) => Object.keys(r.steps)))];
-  const medians = names.map((name): [string, number] => [
-    name,
-    statistics(runs.flatMap((r) => r.steps[name] ?? [])).median,
-  ]);
+  const medians = names.map((name): [string, number] => [name, middle(runs.flatMap((r) => r.steps[name] ?? []))]);
   return Object.fromEntries(medians.sort(([, a], [, b]) => a - b));
 }
 
@@ -137,25 +132,9 @@ function describe(index: number, run: Run): string {
   return `${String(index).padStart(3)}  outage ${run.outage} ms (held ${run.held}, fresh ${run.fresh})${shutdown}  ${steps.join(', ')}${failed}`;
 }
 
-interface Arguments {
-  count: number;
-  fault: Fault;
-  load: boolean;
-  stack: Stack;
-  json: boolean;
-}
-
 /** @throws Error that names what is allowed. */
-function readArguments(): Arguments {
-  const { values } = parseArgs({
-    options: {
-      runs: { type: 'string', default: '20' },
-      fault: { type: 'string', default: 'kill' },
-      load: { type: 'boolean', default: false },
-      stack: { type: 'string', default: DEFAULT_STACK },
-      json: { type: 'boolean', default: false },
-    },
-  });
+function readArguments() {
+  const values = readOptions({ runs: '20', fault: 'kill', load: false, stack: DEFAULT_STACK, json: false });
   const names = Object.keys(FAULTS) as Fault[];
   const fault = names.find((f) => f === values.fault);
   if (fault === undefined) throw new Error(`--fault ${values.fault}: allowed are ${names.join(', ')}`);
@@ -187,12 +166,10 @@ async function main(): Promise<number> {
   const result = Result.parse({ fault, load, replicas, date: today(), machine: machineSize(), postgres, lost, runs });
   writeResults(`failover-${fault}${load ? '-load' : ''}-${replicas}.json`, `${JSON.stringify(result, null, 1)}\n`);
   writeResults('failover.md', page());
-  const { min, median, max } = statistics(runs.map((r) => r.outage));
-  say(
-    json
-      ? JSON.stringify(result)
-      : `outage min ${min} / median ${median} / max ${max} ms, ${result.lost} acknowledged rows lost`,
-  );
+  const outages = runs.map((r) => r.outage);
+  const [min, max] = [Math.min(...outages), Math.max(...outages)];
+  const summary = `outage min ${min} / median ${middle(outages)} / max ${max} ms, ${result.lost} acknowledged rows lost`;
+  say(json ? JSON.stringify(result) : summary);
   return 0;
 }
 

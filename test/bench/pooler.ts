@@ -8,7 +8,6 @@
  * pooler was broken: an error in a planned change, an error of a statement that did not run at a kill, or a lost row.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
 import { machineSize } from '../../scripts/lib/machine-size';
 import { wholeNumber } from '../../scripts/lib/options';
 import { checkStackName } from '../../scripts/lib/stack';
@@ -16,6 +15,7 @@ import { say } from '../../scripts/lib/terminal';
 import { ChangeStack } from '../change/stack';
 import { columnOf, rowsOf } from '../rig/client';
 import { docker, dockerWithin } from '../rig/docker';
+import { readOptions } from '../rig/options';
 import { loadAverage, runProgram, testedTree, today, writeResults } from '../rig/progress';
 import { OwnStack, type Stack } from '../rig/stack';
 import { healthy, untilView } from '../rig/view';
@@ -174,16 +174,7 @@ function page(loops: readonly Loop[], kills: readonly Kill[], broken: readonly s
 }
 
 function readArguments() {
-  const { values } = parseArgs({
-    options: {
-      switchovers: { type: 'string', default: '20' },
-      images: { type: 'string', default: '1' },
-      kills: { type: 'string', default: '20' },
-      tls: { type: 'string', default: 'on' },
-      keep: { type: 'boolean', default: false },
-      stack: { type: 'string', default: 'pooled' },
-    },
-  });
+  const values = readOptions({ switchovers: '20', images: '1', kills: '20', tls: 'on', keep: false, stack: 'pooled' });
   const switchovers = wholeNumber('switchovers', values.switchovers, 0, 1_000);
   const images = wholeNumber('images', values.images, 0, 100);
   const kills = wholeNumber('kills', values.kills, 0, 1_000);

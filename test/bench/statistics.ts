@@ -28,8 +28,8 @@ export function medianInterval(values: readonly number[]): Interval {
 }
 
 /**
- * 95 % interval of the difference of two medians, `b` less `a`, by the percentile bootstrap: both are drawn anew, each of
- * itself, because their values are not pairs.
+ * 95 % interval of the difference of two medians, `b` less `a`, by the percentile bootstrap: both are drawn anew, each
+ * of itself, because their values are not pairs.
  */
 export function differenceInterval(a: readonly number[], b: readonly number[]): Interval {
   const random = generator(1);

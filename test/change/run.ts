@@ -7,12 +7,12 @@
  * continued. `--keep` leaves the stack running. Results go to docs/results/; the exit code is 1 when a change failed.
  */
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { messageOf } from '../../failover/contract/errors';
 import { machineSize } from '../../scripts/lib/machine-size';
 import { someOf, wholeNumber } from '../../scripts/lib/options';
 import { checkStackName } from '../../scripts/lib/stack';
 import { say } from '../../scripts/lib/terminal';
+import { readOptions } from '../rig/options';
 import { PRODUCT, Progress, runProgram, testedTree, today, writeResults } from '../rig/progress';
 import { OwnStack } from '../rig/stack';
 import { BASE, CHANGES, type Change } from './changes';
@@ -22,16 +22,7 @@ import { ChangeStack } from './stack';
 
 /** @throws Error that names what is allowed. */
 function readArguments() {
-  const { values } = parseArgs({
-    options: {
-      only: { type: 'string' },
-      list: { type: 'boolean', default: false },
-      keep: { type: 'boolean', default: false },
-      fresh: { type: 'boolean', default: false },
-      rate: { type: 'string', default: '5' },
-      stack: { type: 'string', default: 'change' },
-    },
-  });
+  const values = readOptions({ only: null, list: false, keep: false, fresh: false, rate: '5', stack: 'change' });
   const all = CHANGES.map(({ name }) => name);
   const wanted = someOf('only', values.only, all);
   const rate = wholeNumber('rate', values.rate, 1, 1_000);

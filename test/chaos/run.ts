@@ -3,17 +3,18 @@
  *
  *     npm run test:chaos -- [--only a,b] [--runs N] [--replicas N] [--list] [--fresh] [--keep] [--engine]
  *
- * Brings up a stack of its own, runs every fault under load, checks everything after each (see lib/trial.ts), and goes on
- * where it was when it is started again on the same tree. `--engine`: the faults of the Docker engine, on one of its own. Results go to docs/results/. Exit code 1 when anything failed.
+ * Brings up a stack of its own, runs every fault under load, checks everything after each (see lib/trial.ts), and goes
+ * on where it was when it is started again on the same tree. `--engine`: the faults of the Docker engine, on one of its
+ * own. Results go to docs/results/. Exit code 1 when anything failed.
  */
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { REPLICAS_MAX } from '../../failover/contract/limits';
 import { endAll } from '../../scripts/lib/exec';
 import { someOf, wholeNumber } from '../../scripts/lib/options';
 import { say } from '../../scripts/lib/terminal';
 import { docker } from '../rig/docker';
+import { readOptions } from '../rig/options';
 import { removeRules } from '../rig/packet-rules';
 import { Progress, runProgram, testedTree, today, writeResults } from '../rig/progress';
 import { healthy } from '../rig/view';
@@ -35,16 +36,14 @@ const END_LIMIT_MS = 30_000;
 
 /** @throws Error that names what is allowed. */
 function readArguments() {
-  const { values } = parseArgs({
-    options: {
-      only: { type: 'string' },
-      runs: { type: 'string', default: '1' },
-      replicas: { type: 'string', default: '1' },
-      list: { type: 'boolean', default: false },
-      fresh: { type: 'boolean', default: false },
-      keep: { type: 'boolean', default: false },
-      engine: { type: 'boolean', default: false },
-    },
+  const values = readOptions({
+    only: null,
+    runs: '1',
+    replicas: '1',
+    list: false,
+    fresh: false,
+    keep: false,
+    engine: false,
   });
   const replicas = wholeNumber('replicas', values.replicas, 1, REPLICAS_MAX);
   const known = values.engine ? ENGINE_FAULTS : FAULTS;

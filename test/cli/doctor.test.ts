@@ -18,6 +18,7 @@ import { checkConfig } from '../../stack/config';
 import { KEY_NAMES } from '../../stack/keys';
 import { buildTopology } from '../../stack/topology';
 import { healthyBackups, healthyCluster } from '../rig/healthy-cluster';
+import { VERIFIER } from '../rig/verifier';
 import { fakeIo } from './console';
 import { event } from './fake-monitor';
 
@@ -428,8 +429,7 @@ describe('what doctor reads', () => {
   });
 
   it('which container publishes which port', () => {
-    const verifier = `SCRAM-SHA-256$4096:${'A'.repeat(22)}==$${'B'.repeat(43)}=:${'C'.repeat(43)}=`;
-    const poolRoles = JSON.stringify({ report: verifier });
+    const poolRoles = JSON.stringify({ report: VERIFIER });
     const parts = { monitoring: 'true', pgadmin: 'true', pooler: 'true', poolRoles };
     const { settings } = checkConfig({ ...parts, namePrefix: 'x-' });
     if (settings === undefined) throw new Error('the config is refused');

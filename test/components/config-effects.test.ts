@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { MonitorConfig } from '../../failover/contract/inputs';
 import { KEY_NAMES, KEYS, type KeyName } from '../../stack/keys';
 import { settledProblems } from '../../stack/preflight-data';
+import { VERIFIER } from '../rig/verifier';
 import { find, makeCluster, type Registered, register, topologyOf } from './mocks';
 
 const BEFORE: Record<string, string> = {
@@ -10,7 +11,6 @@ const BEFORE: Record<string, string> = {
   ...{ tlsCertificate: '/before/c.pem', tlsKey: '/before/k.pem' },
   pooler: 'true',
 };
-const VERIFIER = `SCRAM-SHA-256$4096:${'A'.repeat(22)}==$${'B'.repeat(43)}=:${'C'.repeat(43)}=`;
 /** Another value for each key; what is not named here is derived from the default. */
 const OTHER: Record<string, string> = {
   replicas: '3',

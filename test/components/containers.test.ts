@@ -8,6 +8,7 @@ import { KeeperConfig, MonitorConfig } from '../../failover/contract/inputs';
 import { PoolerConfig } from '../../failover/contract/pooler';
 import { derivedPassword } from '../../failover/contract/proof';
 import { verifierOf } from '../../failover/contract/scram';
+import { VERIFIER } from '../rig/verifier';
 import { find, GENERATED, makeCluster, type Registered, register, SALT } from './mocks';
 
 const DATABASE = { databaseName: 'blink_db', databaseUser: 'blink_user' };
@@ -352,11 +353,10 @@ describe('pgAdmin', () => {
 });
 
 describe('the pooler', () => {
-  const verifier = `SCRAM-SHA-256$4096:${'A'.repeat(22)}==$${'B'.repeat(43)}=:${'C'.repeat(43)}=`;
   let withIt: Registered[] = [];
   beforeAll(async () => {
     withIt = await register(() => {
-      const roles = { poolRoles: JSON.stringify({ report: verifier }), poolPort: '7432' };
+      const roles = { poolRoles: JSON.stringify({ report: VERIFIER }), poolPort: '7432' };
       makeCluster({ ...DATABASE, pooler: 'true', ...roles }, { databasePassword: PASSWORD });
     });
   });
@@ -389,7 +389,7 @@ describe('the pooler', () => {
       poolSize: 20,
       pools: [
         { role: 'blink_user', port: 6432, verifier: await verifierOf(PASSWORD, Buffer.from(SALT, 'base64')) },
-        { role: 'report', port: 6433, verifier },
+        { role: 'report', port: 6433, verifier: VERIFIER },
       ],
       backends: {
         alias: 'backends',

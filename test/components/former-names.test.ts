@@ -1,4 +1,6 @@
-/** Every resource of a stack of an earlier release keeps its place in Pulumi's state: under its own name or by an alias. */
+/**
+ * Every resource of a stack of an earlier release keeps its place in Pulumi's state: under its own name or by an alias.
+ */
 import type * as pulumi from '@pulumi/pulumi';
 import { expect, it } from 'vitest';
 import { formerNames } from '../../components/former-names';

@@ -1,6 +1,7 @@
 /**
- * A person's own `pulumi up` runs the program with the Node that is on PATH, and 20 is promised. The types of the library
- * of Node 20 (ES2023) are therefore held against every file that the program is made of; the images run Node 24.
+ * A person's own `pulumi up` runs the program with the Node that is on PATH, and 20 is promised. The types of the
+ * library of Node 20 (ES2023) are therefore held against every file that the program is made of; the images run Node
+ * 24.
  */
 import { join } from 'node:path';
 import ts from 'typescript';

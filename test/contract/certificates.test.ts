@@ -1,23 +1,21 @@
 /** The stack's own certificates, judged by OpenSSL and by Node, which know nothing of the code that writes them. */
 import { execFile } from 'node:child_process';
 import { createPrivateKey, generateKeyPairSync, X509Certificate } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { endOf, pairProblem, pairProblemAt } from '../../failover/contract/certificate-check';
 import { authorityOf, LIFE_MS, periodOf } from '../../failover/contract/certificates';
 import { PEM_MAX } from '../../failover/contract/limits';
 import { seal, unseal } from '../../failover/contract/seal';
+import { suiteFolder } from '../rig/folder';
 
 const DAY_MS = 24 * 3_600_000;
 const NAMES = ['localhost', '127.0.0.1', '::1', 'fd00::a:10.1.2.3', '*.db.example.com', '10.201.43.10'];
 const NOW_MS = Date.UTC(2026, 10, 30);
 const run = promisify(execFile);
-const folder = mkdtempSync(join(tmpdir(), 'certificates-'));
-
-afterAll(() => rmSync(folder, { recursive: true }));
+const folder = suiteFolder();
 
 function file(name: string, text: string): string {
   const path = join(folder, name);

@@ -1,7 +1,6 @@
-import { copyFileSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { copyFileSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, it, onTestFinished } from 'vitest';
+import { describe, it } from 'vitest';
 import { StateFolder } from '../../failover/keeper/memory';
 import type { StateFile } from '../../failover/keeper/ports';
 import { FileStore } from '../../failover/monitor/coordination/store';
@@ -10,14 +9,9 @@ import { SimStore } from '../../simulator/monitor-container';
 import { SimFiles } from '../../simulator/node';
 import { World } from '../../simulator/world';
 import { FakeFiles } from '../keeper/fakes';
+import { testFolder } from '../rig/folder';
 import { KEEPER_CONTRACT, type KeeperVolume, STORE_CONTRACT, type StoreVolume, TURNS } from './disk';
 import { inSimulation } from './simulated';
-
-function newFolder(): string {
-  const folder = mkdtempSync(join(tmpdir(), 'contract-disk-'));
-  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
-  return folder;
-}
 
 /** Cuts off the last write: the file keeps its first bytes, and after them the bytes from before. */
 function tear(path: string, before: Buffer, turn: number): void {
@@ -31,7 +25,7 @@ function tear(path: string, before: Buffer, turn: number): void {
 }
 
 function realStore(): StoreVolume {
-  const folder = newFolder();
+  const folder = testFolder();
   const path = join(folder, 'store');
   const life: StoreVolume['life'] = async (work) => {
     const store = await FileStore.open(folder);
@@ -92,7 +86,7 @@ describe('the store', () => {
 });
 
 function realFiles(): KeeperVolume {
-  const folder = newFolder();
+  const folder = testFolder();
   const path = join(folder, 'state');
   return {
     open: async () => new StateFolder(folder),

@@ -3,14 +3,14 @@
  * Docker publishes today, so that an upgrade's gap ends with the container's start.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { budgetFor } from '../../failover/contract/budget';
 import { PORTS } from '../../failover/contract/layout';
 import { renderHaproxyConfig } from '../../stack/haproxy-config';
+import { suiteFolder } from '../rig/folder';
 import { stateOf, versions } from '../upgrade/fixture';
 
 const ROOT = join(__dirname, '../..');
@@ -23,8 +23,7 @@ const State = z.object({
   deployment: z.object({ resources: z.array(z.object({ urn: z.string(), inputs: z.looseObject({}).optional() })) }),
 });
 
-const folder = mkdtempSync(join(tmpdir(), 'haproxy-ports-'));
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
+const folder = suiteFolder();
 
 /** What HAProxy's container makes of the configuration that it finds. */
 function started(kept: string): string {

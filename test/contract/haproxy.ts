@@ -174,7 +174,7 @@ export const HAPROXY_CONTRACT: Readonly<Record<string, (h: HaproxyUnderTest) => 
     await h.admin(`set maxconn server write/node1 ${limit}`);
     await until('the second one is let in', () => second.node() === h.a);
     expect(await load(h, 'node1')).toMatchObject({ sessions: 2, limit, total: total + 2 });
-    // A lower limit ends nobody, and lets nobody in.
+    // A lower limit ends no session, and lets no client in.
     await h.admin('set maxconn server write/node1 1');
     const third = h.dial('write');
     await until('the third one waits', async () => (await load(h, 'BACKEND'))?.queued === 1);

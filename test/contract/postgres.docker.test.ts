@@ -235,7 +235,8 @@ describe('the real PostgreSQL', () => {
   it.each(Object.entries(POSTGRES_CONTRACT))('%s', (_name, holds) => holds(pair));
 
   it('streams to a standby and to the tools of a copy, also when it ends sessions that idle for 1 ms', async () => {
-    // The last case of the contract leaves b with a history of its own under a's timeline number, which may end its replay.
+    // The last case of the contract leaves b with a history of its own under a's timeline number, which may end its
+    // replay.
     await b.kill();
     await b.copyFrom(a);
     await a.tune({ idle_session_timeout: '1ms', statement_timeout: '1ms', lock_timeout: '1ms' });

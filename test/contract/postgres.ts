@@ -1,6 +1,6 @@
 /**
- * What the keeper takes for granted of PostgreSQL: the traps that the rules of docs/safety.md close. The cases build on one another
- * and run on two real servers and on the simulator's model. Two nodes, `a` and `b`, of one database.
+ * What the keeper takes for granted of PostgreSQL: the traps that the rules of docs/safety.md close. The cases build on
+ * one another and run on two real servers and on the simulator's model. Two nodes, `a` and `b`, of one database.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect } from 'vitest';
@@ -18,7 +18,7 @@ export interface Commit {
 export interface ContractNode {
   readonly name: string;
   readonly address: string;
-  /** Starts it as a standby: of the other one, or of nobody. */
+  /** Starts it as a standby: of the other server, or without a source. */
   start(upstream: ContractNode | null, syncNames?: string): Promise<void>;
   configure(upstream: ContractNode | null, syncNames: string): Promise<void>;
   /** kill −9 of everything. */
@@ -55,7 +55,9 @@ async function until(what: string, holds: () => Promise<boolean>): Promise<void>
   throw new Error(`never: ${what}`);
 }
 
-/** By both sides: PostgreSQL 17 calls a walreceiver `streaming` from its start, also one whose request is refused then. */
+/**
+ * By both sides: PostgreSQL 17 calls a walreceiver `streaming` from its start, also one whose request is refused then.
+ */
 const streams = (node: ContractNode, from: ContractNode) => async () => {
   const { walReceiver } = await node.look();
   const state = (await seen(from, node.name))?.state;

@@ -14,6 +14,7 @@ import {
   POLICY,
   replicaView,
   serving,
+  standbyRow,
   status,
   view,
 } from './world';
@@ -309,7 +310,7 @@ describe('the sync set', () => {
 
   it('grows when a member streams and the leader reports that it does', () => {
     const state = { ...serving(['a']), joint: [{ leader: 'p', k: 0, members: [] }] };
-    const standbys = [{ name: 'a', state: 'streaming', syncState: 'async', flushLsn: '0/5000', replayLsn: '0/5000' }];
+    const standbys = [standbyRow('a', 'async')];
     const grown = run(state, observation([leaderView(state, { lead: { standbys } }), replicaView(state, 'a')]));
     expect(grown.state.joint.at(-1)).toEqual({ leader: 'p', k: 1, members: ['a'], term: 1 });
     const catching = run(state, observation([leaderView(state, { lead: { standbys: [] } }), replicaView(state, 'a')]));
@@ -355,8 +356,7 @@ describe('a leader that is told to stop', () => {
 
   it('hands over to a standby that is counted in the meantime', () => {
     const lone = { ...serving(['a']), joint: [{ leader: 'p', k: 0, members: [] }] };
-    const streams = { name: 'a', state: 'streaming', syncState: 'async', flushLsn: '0/5000', replayLsn: '0/5000' };
-    const leaves = leaderView(lone, { stopping: true, lead: { standbys: [streams] } });
+    const leaves = leaderView(lone, { stopping: true, lead: { standbys: [standbyRow('a', 'async')] } });
     expect(run(lone, observation([leaves, replicaView(lone, 'a')])).code).toBe('SYNC_CHANGE');
     const counted = serving(['a']);
     expect(run(counted, observation([leaderView(counted, { stopping: true }), replicaView(counted, 'a')])).code).toBe(

@@ -16,18 +16,14 @@ import {
   type StatusPart,
   serving,
   situation,
+  standbyRow,
 } from './world';
 
 const policy: Policy = { ...POLICY, reportReplicas: 1 };
 const run = (state: ClusterState, views: NodeView[], used = policy) => decide(state, observation(views), NOW_MS, used);
-const row = (name: string) => ({
-  name,
-  state: 'streaming',
-  syncState: 'async',
-  flushLsn: '0/5000',
-  replayLsn: '0/5000',
+const sees = (...names: string[]): StatusPart => ({
+  lead: { standbys: names.map((name) => standbyRow(name, 'async')) },
 });
-const sees = (...names: string[]): StatusPart => ({ lead: { standbys: names.map(row) } });
 
 /** `p` leads and counts only the given replicas; `a` and `b` both stream. */
 const counts = (members: string[], part: Partial<ClusterState> = {}) => {

@@ -8,7 +8,18 @@ import type { Action, Activity, ClusterState } from '../../failover/core/state/c
 import { planOf } from '../../failover/core/state/cluster';
 import type { NodeView, Observation } from '../../failover/core/state/observation';
 import { parseState, printState } from '../../failover/core/state/stored';
-import { gone, leaderView, NOW_MS, observation, orderOf, POLICY, replicaView, type StatusPart, serving } from './world';
+import {
+  gone,
+  leaderView,
+  NOW_MS,
+  observation,
+  orderOf,
+  POLICY,
+  replicaView,
+  type StatusPart,
+  serving,
+  standbyRow,
+} from './world';
 
 const run = (state: ClusterState, seen: Observation) => decide(state, seen, NOW_MS, POLICY);
 const routeOf = (actions: Action[]) => actions.flatMap((a) => (a.kind === 'route-write' ? [a.route] : []))[0];
@@ -25,13 +36,7 @@ const NEEDED = settings('needed');
 const IN_PLACE = settings('in-place');
 const LEVEL = (...names: string[]) => ({
   flushLsn: '0/5000',
-  standbys: names.map((name) => ({
-    name,
-    state: 'streaming',
-    syncState: 'quorum',
-    flushLsn: '0/5000',
-    replayLsn: '0/5000',
-  })),
+  standbys: names.map((name) => standbyRow(name)),
 });
 
 /** `p` and its replicas, each with the status of its settings. */

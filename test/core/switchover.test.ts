@@ -5,7 +5,18 @@ import { newWatch } from '../../failover/core/facts/watch';
 import { HOLD_LIMIT_MS, PREPARE_LIMIT_MS } from '../../failover/core/procedures/switchover';
 import type { Action, ClusterState, LeaderPlan } from '../../failover/core/state/cluster';
 import type { NodeView, Observation, Request } from '../../failover/core/state/observation';
-import { gone, leaderView, NOW_MS, observation, orderOf, POLICY, replicaView, type StatusPart, serving } from './world';
+import {
+  gone,
+  leaderView,
+  NOW_MS,
+  observation,
+  orderOf,
+  POLICY,
+  replicaView,
+  type StatusPart,
+  serving,
+  standbyRow,
+} from './world';
 
 const run = (state: ClusterState, seen: Observation, policy = POLICY) => decide(state, seen, NOW_MS, policy);
 const routeOf = (actions: Action[]) => actions.flatMap((a) => (a.kind === 'route-write' ? [a.route] : []))[0];
@@ -19,10 +30,7 @@ const to = (stage: LeaderPlan['stage']): Partial<ClusterState> => ({
   activity: { kind: 'preparing', plan: { kind: 'switchover', to: 'a', by: 'person', stage } },
 });
 const standby = (replayLsn: string) => ({
-  lead: {
-    standbys: [{ name: 'a', state: 'streaming', syncState: 'quorum', flushLsn: '0/5000', replayLsn }],
-    flushLsn: '0/5000',
-  },
+  lead: { standbys: [standbyRow('a', 'quorum', replayLsn)], flushLsn: '0/5000' },
 });
 const pair = (state: ClusterState, leader: StatusPart = {}, replica?: NodeView) => [
   leaderView(state, leader),

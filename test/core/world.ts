@@ -137,6 +137,11 @@ export function serving(replicas: string[], part: Partial<ClusterState> = {}, k 
   };
 }
 
+/** A standby that streams and has all that the leader has, as the leader's PostgreSQL shows it. */
+export const standbyRow = (name: string, syncState = 'quorum', replayLsn = '0/5000') => ({
+  ...{ name, state: 'streaming', syncState, flushLsn: '0/5000', replayLsn },
+});
+
 /** View of a leader that serves: its order is carried out, and its sync configuration is proven to be in force. */
 export function leaderView(state: ClusterState, part: StatusPart = {}, viewPart: Partial<NodeView> = {}): NodeView {
   const leader = state.leader ?? 'p';
@@ -155,13 +160,7 @@ export function leaderView(state: ClusterState, part: StatusPart = {}, viewPart:
           : {
               term: state.term,
               syncInForce: ordered,
-              standbys: (ordered?.members ?? []).map((name) => ({
-                name,
-                state: 'streaming',
-                syncState: 'quorum',
-                flushLsn: '0/5000',
-                replayLsn: '0/5000',
-              })),
+              standbys: (ordered?.members ?? []).map((name) => standbyRow(name)),
               ...part.lead,
             },
     }),

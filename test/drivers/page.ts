@@ -46,8 +46,8 @@ export interface Result {
 }
 
 /**
- * A change of leader ends one session, or the connect that comes at that moment. A renewal ends none, and neither does a
- * switchover for clients of the pooler.
+ * A change of leader ends one session, or the connect that comes at that moment. A renewal ends none, and neither does
+ * a switchover for clients of the pooler.
  */
 export function problemOf({ event, errors }: Pick<Noticed, 'event' | 'errors'>, isPooled: boolean): string | null {
   const allowed = event === 'failover' || (event === 'switchover' && !isPooled) ? 1 : 0;

@@ -6,19 +6,19 @@
  *
  * Each driver has two loops, which insert one row after the other and repeat none: `held` keeps its connection, `fresh`
  * connects again after every {@link PER_CONNECTION} rows. `--pooler` takes the pooler's port instead of the write port,
- * if the pooler speaks TLS. The stack is the program's own. Results go to docs/results/; the exit code is 1 when a driver
- * saw an error that it should not see, or an acknowledged row is missing. Needs Go for pgx.
+ * if the pooler speaks TLS. The stack is the program's own. Results go to docs/results/; the exit code is 1 when a
+ * driver saw an error that it should not see, or an acknowledged row is missing. Needs Go for pgx.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
 import { authorityOf } from '../../failover/contract/certificates';
 import { machineSize } from '../../scripts/lib/machine-size';
 import { someOf, wholeNumber } from '../../scripts/lib/options';
 import { say } from '../../scripts/lib/terminal';
 import { columnOf, rowsOf } from '../rig/client';
 import { docker } from '../rig/docker';
+import { readOptions } from '../rig/options';
 import { Program } from '../rig/program';
 import { loadAverage, PRODUCT, runProgram, testedTree, today, writeResults } from '../rig/progress';
 import { shownCertificate } from '../rig/shown-certificate';
@@ -197,8 +197,8 @@ class Run {
   }
 
   /**
-   * A further name for the certificate: the monitor signs a new one, with a new key, and the nodes get it by a reload, as
-   * after two thirds of the life of the old one.
+   * A further name for the certificate: the monitor signs a new one, with a new key, and the nodes get it by a reload,
+   * as after two thirds of the life of the old one.
    */
   private async renew(): Promise<void> {
     const { writePort, readPort } = this.own.seen;
@@ -222,15 +222,7 @@ class Run {
 
 /** @throws Error that names what is allowed. */
 function readArguments() {
-  const { values } = parseArgs({
-    options: {
-      runs: { type: 'string', default: '3' },
-      only: { type: 'string' },
-      events: { type: 'string' },
-      pooler: { type: 'boolean', default: false },
-      keep: { type: 'boolean', default: false },
-    },
-  });
+  const values = readOptions({ runs: '3', only: null, events: null, pooler: false, keep: false });
   const named = someOf('only', values.only, DRIVERS);
   const events = someOf('events', values.events, EVENTS);
   return {

@@ -1,6 +1,7 @@
 /**
- * `postgresSettings` on real Docker, with the commands that a person types and a writer that never pauses: reloaded, rolled
- * out node by node, taken back, refused. No container but the monitor's is replaced. The tests build on each other.
+ * `postgresSettings` on real Docker, with the commands that a person types and a writer that never pauses: reloaded,
+ * rolled out node by node, taken back, refused. No container but the monitor's is replaced. The tests build on each
+ * other.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CHECK } from '../../components/settings-check';

@@ -1,7 +1,7 @@
 /**
  * The monitor's HTTP side with a status of a cluster that is well, for readers of another process. It writes a line of
- * the log and a sample every few milliseconds; their length is what a message says. Answers each message with its memory
- * after a collection of garbage.
+ * the log and a sample every few milliseconds; their length is what a message says. Answers each message with its
+ * memory after a collection of garbage.
  */
 import { decide } from '../../failover/core/decide';
 import { Situation } from '../../failover/core/facts/situation';

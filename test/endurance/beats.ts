@@ -1,6 +1,7 @@
 /**
- * Heartbeats as fast as PostgreSQL takes them, and the median of their times. Runs inside a node's container: the keeper's own heartbeat, with its
- * statement, sessions, looks and proofs, but with a clock that does not rest between two beats.
+ * Heartbeats as fast as PostgreSQL takes them, and the median of their times. Runs inside a node's container: the
+ * keeper's own heartbeat, with its statement, sessions, looks and proofs, but with a clock that does not rest between
+ * two beats.
  *
  *     node beats.mjs <node> <heartbeats side by side> <beats>
  */

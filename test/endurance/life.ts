@@ -1,7 +1,7 @@
 /**
- * One life of the shipped monitor with many failovers, in the simulator's world: each time the leader is killed and comes
- * back, every fifth time without its data, so that it is copied. Prints a line of JSON after each block of them. Needs
- * `--expose-gc`.
+ * One life of the shipped monitor with many failovers, in the simulator's world: each time the leader is killed and
+ * comes back, every fifth time without its data, so that it is copied. Prints a line of JSON after each block of them.
+ * Needs `--expose-gc`.
  */
 import { decide } from '../../failover/core/decide';
 import { printState } from '../../failover/core/state/stored';

@@ -1,6 +1,6 @@
 /**
- * The shipped log on a small disk of its own, inside a container: written at every size of rotation, on a full disk, and
- * while its files are removed, renamed and made unwritable. Prints one line of JSON.
+ * The shipped log on a small disk of its own, inside a container: written at every size of rotation, on a full disk,
+ * and while its files are removed, renamed and made unwritable. Prints one line of JSON.
  *
  *     node log-trial.mjs <folder on the small disk> <size of that disk, bytes>
  */

@@ -41,7 +41,10 @@ export async function killPostgres(node: string): Promise<void> {
 
 const REST_MS = 2_000;
 
-/** Looks again and again until `end` is called; one look ends before the next one begins, so that slow looks do not pile up. */
+/**
+ * Looks again and again until `end` is called; one look ends before the next one begins, so that slow looks do not pile
+ * up.
+ */
 export function repeatedly(look: () => Promise<void>): { end(): Promise<void> } {
   const stop = new AbortController();
   const looking = (async () => {

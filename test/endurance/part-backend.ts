@@ -3,7 +3,6 @@ import { Agent, request } from 'node:http';
 import { docker } from '../rig/docker';
 import { OwnStack } from '../rig/stack';
 import { healthy } from '../rig/view';
-import { medianOf } from './figures';
 import type { Part } from './report';
 
 const REQUESTS = 100_000;
@@ -104,13 +103,7 @@ export const BACKEND_PART: Part = {
         (statuses.get(0) ?? 0) === 0 && (statuses.get(500) ?? 0) === 0,
         'some requests got no answer, or status 500',
       );
-      report.constant(
-        `time of an answer, median of ${part}`,
-        'ms',
-        medianOf(times.slice(0, part)),
-        medianOf(times.slice(-part)),
-        { factor: 1.5, plus: 5 },
-      );
+      report.times('time of an answer', times, part, { factor: 1.5, plus: 5 });
       report.constant('memory of the backend', 'MB', before.backend, after.backend, { factor: 1.1, plus: 10 });
       report.constant('memory of the monitor', 'MB', before.monitor, after.monitor, { factor: 1.2, plus: 20 });
       report.constant('lines of the backend’s /metrics', '', linesBefore, await lines(), { plus: 60 });

@@ -144,7 +144,8 @@ export const BEATS_PART: Part = {
         `age of the oldest transaction id: ${before.age} before, ${after.age} after (each beat takes one; autovacuum freezes tables at 200 million)`,
       );
       report.must(after.multi === before.multi, 'beats took multixacts');
-      // The container is made anew on its volume: a machine that is tidied up meanwhile may have removed the stopped one.
+      // The container is made anew on its volume: a machine that is tidied up meanwhile may have removed the stopped
+      // one.
       await docker('rm', '-f', B).catch(() => undefined);
       const { image, host, clusterKey, address } = pair;
       const monitor = { host, port: PORT };

@@ -6,7 +6,6 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { LISTENERS_MAX } from '../../failover/monitor/outside/listeners';
 import { PATHS } from '../../scripts/lib/paths';
 import { waitFor, within } from '../rig/wait';
-import { medianOf } from './figures';
 import type { Part } from './report';
 
 const MB = 1024 * 1024;
@@ -157,13 +156,7 @@ export const CLIENTS_PART: Part = {
       const after = await server.memory();
       const part = REQUESTS / 10;
       report.note(`${REQUESTS} requests with a token, so that none waits for its turn`);
-      report.constant(
-        `time of an answer, median of ${part}`,
-        'ms',
-        medianOf(times.slice(0, part)),
-        medianOf(times.slice(-part)),
-        { factor: 1.5, plus: 1 },
-      );
+      report.times('time of an answer', times, part, { factor: 1.5, plus: 1 });
       report.constant('heap of the server after all requests', 'MB', before.heapUsed / MB, after.heapUsed / MB, {
         factor: 1.1,
         plus: 3,

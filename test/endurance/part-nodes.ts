@@ -2,7 +2,6 @@
 
 import { NodePair } from '../keeper/node-containers';
 import { sqlInside } from '../rig/docker';
-import { medianOf } from './figures';
 import { type Held, heldBy, killPostgres } from './node-figures';
 import type { Part } from './report';
 
@@ -76,20 +75,8 @@ export const NODES_PART: Part = {
       if (first === undefined || last === undefined) throw new Error('no look was taken');
       const part = Math.max(5, Math.floor(opens.length / 5));
       report.note(`${opens.length} promotions: ${WAYS.join(', ')} in turn`);
-      report.constant(
-        `lead ordered until done, median of ${part}`,
-        'ms',
-        medianOf(opens.slice(0, part)),
-        medianOf(opens.slice(-part)),
-        { factor: 1.5, plus: 100 },
-      );
-      report.constant(
-        `former leader ordered until it follows, median of ${part}`,
-        'ms',
-        medianOf(joins.slice(0, part)),
-        medianOf(joins.slice(-part)),
-        { factor: 1.5, plus: 300 },
-      );
+      report.times('lead ordered until done', opens, part, { factor: 1.5, plus: 100 });
+      report.times('former leader ordered until it follows', joins, part, { factor: 1.5, plus: 300 });
       for (const node of ['a', 'b'] as const) {
         const [f, l] = [first[node], last[node]];
         if (f === undefined || l === undefined) continue;

@@ -1,5 +1,6 @@
 /** What a part found: figures of its beginning and its end, and what did not stay as it was. */
 import { z } from 'zod';
+import { medianOf } from './figures';
 
 const Row = z.object({ what: z.string(), first: z.string(), last: z.string() });
 
@@ -27,6 +28,12 @@ export class Report {
     this.rows.push({ what: unit === '' ? what : `${what}, ${unit}`, first: shown(first), last: shown(last) });
     const most = first * factor + plus;
     if (!(last <= most)) this.problems.push(`${what}: ${shown(first)} ${unit} grew to ${shown(last)} ${unit}`);
+  }
+
+  /** Times of one kind, ms: the median of the first `part` of them, and of the last ones. */
+  times(what: string, all: readonly number[], part: number, limits: { factor: number; plus: number }): void {
+    const [first, last] = [medianOf(all.slice(0, part)), medianOf(all.slice(-part))];
+    this.constant(`${what}, median of ${part}`, 'ms', first, last, limits);
   }
 
   /** A figure that must not be above a bound at any time. */

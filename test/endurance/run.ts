@@ -1,6 +1,6 @@
 /**
- * Shows that nothing grows without a bound. Each part makes within minutes as many heartbeats, failovers, copies, log lines
- * or API clients as a stack has in months, and compares the figures at its beginning with those at its end.
+ * Shows that nothing grows without a bound. Each part makes within minutes as many heartbeats, failovers, copies, log
+ * lines or API clients as a stack has in months, and compares the figures at its beginning with those at its end.
  *
  *     npm run test:endurance -- [--only beats,life] [--list] [--fresh]
  *
@@ -8,12 +8,12 @@
  * goes on where it was. Results go to docs/results/; the exit code is 1 when something grew.
  */
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { messageOf } from '../../failover/contract/errors';
 import { machineSize } from '../../scripts/lib/machine-size';
 import { someOf } from '../../scripts/lib/options';
 import { PATHS } from '../../scripts/lib/paths';
 import { say } from '../../scripts/lib/terminal';
+import { readOptions } from '../rig/options';
 import { loadAverage, Progress, runProgram, testedTree, today, writeResults } from '../rig/progress';
 import { BACKEND_PART } from './part-backend';
 import { BEATS_PART } from './part-beats';
@@ -28,13 +28,7 @@ const PARTS: readonly Part[] = [BEATS_PART, LIFE_PART, NODES_PART, LOGS_PART, CL
 
 /** @throws Error that names what is allowed. */
 function readArguments() {
-  const { values } = parseArgs({
-    options: {
-      only: { type: 'string' },
-      list: { type: 'boolean', default: false },
-      fresh: { type: 'boolean', default: false },
-    },
-  });
+  const values = readOptions({ only: null, list: false, fresh: false });
   const wanted = someOf(
     'only',
     values.only,

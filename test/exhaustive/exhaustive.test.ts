@@ -1,6 +1,6 @@
 /**
- * Every history of the small world, and that the search would see it: with a rule of docs/safety.md taken out of the shipped
- * code it must find what breaks. The larger worlds are `npm run sim:exhaustive`.
+ * Every history of the small world, and that the search would see it: with a rule of docs/safety.md taken out of the
+ * shipped code it must find what breaks. The larger worlds are `npm run sim:exhaustive`.
  */
 import { afterEach, describe, expect, it } from 'vitest';
 import { choose } from '../../failover/core/facts/candidates';

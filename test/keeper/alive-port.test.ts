@@ -1,4 +1,6 @@
-/** The keeper's port on which HAProxy asks whether the container is alive: it sends back what it gets, within bounds. */
+/**
+ * The keeper's port on which HAProxy asks whether the container is alive: it sends back what it gets, within bounds.
+ */
 import { once } from 'node:events';
 import { type AddressInfo, connect, type Server, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';

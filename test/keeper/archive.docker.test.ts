@@ -1,4 +1,6 @@
-/** Two real nodes whose archive fails or hangs: a copy ends, the lead is handed over, and the old leader follows (S26). */
+/**
+ * Two real nodes whose archive fails or hangs: a copy ends, the lead is handed over, and the old leader follows (S26).
+ */
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { PATHS } from '../../failover/contract/layout';
 import { lsnDistance } from '../../failover/contract/lsn';
@@ -214,7 +216,9 @@ async function leadsAgain(term: number): Promise<void> {
   await arrives(await fillOn(B));
 }
 
-/** As a person or a host does it: the monitor moves the lead away as soon as the node says that it stops. Returns ms. */
+/**
+ * As a person or a host does it: the monitor moves the lead away as soon as the node says that it stops. Returns ms.
+ */
 async function isStopped(term: number): Promise<number> {
   const fromMs = performance.now();
   const container = docker('stop', B);

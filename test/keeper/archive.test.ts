@@ -1,6 +1,5 @@
 /** What a node hands to the backups' repository, with pgBackRest replaced by a script that notes its calls. */
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { NodeArchive } from '../../failover/keeper/postgres/archive';
@@ -8,6 +7,7 @@ import type { OwnSessions } from '../../failover/keeper/postgres/own-sessions';
 import type { Place } from '../../failover/keeper/postgres/place';
 import { commandLine } from '../../failover/keeper/postgres/processes';
 import { renderPgbackrestConf } from '../../failover/keeper/postgres/repositories';
+import { testFolder } from '../rig/folder';
 import { waitFor } from '../rig/wait';
 
 const file = (timeline: number, segment: number) => `0000000${timeline}000000000000000${segment}`;
@@ -17,7 +17,7 @@ let folder: string;
 let wal: string;
 let archive: NodeArchive;
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'archive-'));
+  folder = testFolder();
   wal = join(folder, 'data', 'pg_wal');
   mkdirSync(wal, { recursive: true });
   mkdirSync(join(folder, 'bin'));
@@ -35,7 +35,6 @@ beforeEach(() => {
 });
 afterEach(() => {
   vi.unstubAllEnvs();
-  rmSync(folder, { recursive: true, force: true });
 });
 
 const place = () => ({ data: join(folder, 'data'), volume: folder, port: 5432, clusterKey: 'k'.repeat(40) }) as Place;

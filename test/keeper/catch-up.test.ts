@@ -1,9 +1,9 @@
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { placeOf } from '../../failover/keeper/postgres/place';
 import { CatchUp } from '../../failover/keeper/postgres/receive-wal';
+import { testFolder } from '../rig/folder';
 
 /** What PostgreSQL shows, and the runs of pg_receivewal that have not ended. */
 const world = vi.hoisted(() => ({ title: '', running: 0, arguments: [] as string[] }));
@@ -28,7 +28,7 @@ vi.mock('../../failover/keeper/postgres/processes', async (own) => ({
 
 const MB = 1024 * 1024;
 const TOLD = { timeout: 8_000, interval: 20 };
-/** What is left is told at most this often. */
+/** The rest that is left is reported at most this often. */
 const TOLD_EVERY_MS = 3_000;
 let volume: string;
 let catchUp: CatchUp | null = null;
@@ -55,12 +55,11 @@ async function received(n: number): Promise<void> {
 
 beforeEach(async () => {
   vi.useFakeTimers({ toFake: ['performance'] });
-  volume = await mkdtemp(join(tmpdir(), 'keeper-catch-up-'));
+  volume = testFolder();
   Object.assign(world, { title: 'postgres: replica-1: startup ', running: 0, arguments: [] });
 });
 afterEach(async () => {
   await catchUp?.end();
-  await rm(volume, { recursive: true, force: true });
   vi.useRealTimers();
 });
 

@@ -1,22 +1,21 @@
 /** The certificate's files on a node's disk, and the configuration that names them. */
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, readdirSync, readFileSync, rmdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import { authorityOf, type Pair } from '../../failover/contract/certificates';
 import type { TlsSettings } from '../../failover/contract/messages';
 import { seal } from '../../failover/contract/seal';
 import { CertificateFiles } from '../../failover/keeper/postgres/certificate-files';
 import { renderPgHba, renderPostgresqlConf } from '../../failover/keeper/postgres/config-files';
+import { testFolder } from '../rig/folder';
 import { SETTINGS } from './fakes';
 
 const KEY = 'k'.repeat(48);
 let conf = '';
 
 beforeEach(() => {
-  conf = mkdtempSync(join(tmpdir(), 'certificate-files-'));
+  conf = testFolder();
 });
-afterEach(() => rmSync(conf, { recursive: true }));
 
 async function pair(secret: string): Promise<Pair> {
   return (await authorityOf(secret.repeat(48))).issue({ names: ['localhost'], atMs: Date.now() });

@@ -1,6 +1,6 @@
 /**
- * What the config puts into the image, on two real nodes: extensions of Debian, one of them with a background worker that
- * has to be preloaded, and locales of the operating system. All of it is there after a copy and a promotion, too.
+ * What the config puts into the image, on two real nodes: extensions of Debian, one of them with a background worker
+ * that has to be preloaded, and locales of the operating system. All of it is there after a copy and a promotion, too.
  *
  * PostGIS is left out: its packages are many, and each of the tests' first runs would have to fetch them.
  */

@@ -1,7 +1,6 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import { laterLsn, parseLsn } from '../../failover/contract/lsn';
 import { slotName } from '../../failover/contract/naming';
 import { KEY_ITERATIONS, newVerifier } from '../../failover/contract/scram';
@@ -16,6 +15,7 @@ import {
   sizing,
 } from '../../failover/keeper/postgres/config-files';
 import { barrierNames, syncNames } from '../../failover/keeper/sync';
+import { testFolder } from '../rig/folder';
 import { SETTINGS } from './fakes';
 
 const PLACE = { port: 5432, passfile: '/p' };
@@ -123,9 +123,8 @@ describe('SCRAM verifiers', () => {
 describe('the state on the volume', () => {
   let folder = '';
   beforeEach(() => {
-    folder = mkdtempSync(join(tmpdir(), 'keeper-state-'));
+    folder = testFolder();
   });
-  afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
   const state = (term: number) => ({
     ...EMPTY_STATE,

@@ -1,7 +1,5 @@
 /** What counts as an answer of PostgreSQL, and when the postmaster has to prove itself. */
-import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseError } from 'pg';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -10,6 +8,7 @@ import { KeeperError } from '../../failover/keeper/ports';
 import { Heartbeat, isAnswer, provePostmaster } from '../../failover/keeper/postgres/heartbeat';
 import { seemsToRun } from '../../failover/keeper/postgres/processes';
 import type { Session } from '../../failover/keeper/postgres/session';
+import { testFolder } from '../rig/folder';
 
 const sqlError = (code: string) => Object.assign(new DatabaseError('an error', 8, 'error'), { code });
 
@@ -43,12 +42,11 @@ describe('the proof of the postmaster', () => {
     });
 
   beforeEach(() => {
-    folder = mkdtempSync(join(tmpdir(), 'proof-'));
+    folder = testFolder();
   });
   afterEach(() => {
     for (const socket of sockets) socket.destroy();
     server?.close();
-    rmSync(folder, { recursive: true, force: true });
   });
 
   it('is one byte of its child', async () => {

@@ -17,7 +17,7 @@ import { lookAtNode, queryFor } from '../../cli/doctor/nodes';
 import { slotName } from '../../failover/contract/naming';
 import { fakeIo } from '../cli/console';
 import { healthyCluster } from '../rig/healthy-cluster';
-import { docker, NodePair } from './node-containers';
+import { docker, NodePair, psql } from './node-containers';
 
 const execute = promisify(execFile);
 
@@ -74,8 +74,6 @@ const lines = (message: string) => [
 ];
 const MARKS = ['%m [%p] %q%u@%d %b %s %n', '\u001b[2J\u001b[1;31m', 'x\r\ny', '\u202e\u2028', 'x'.repeat(200), '\\n\\'];
 const TEXTS = [...MESSAGES, ...MESSAGES.flatMap(lines), ...TITLES, ...MARKS];
-
-const psql = (node: string, text: string) => docker('exec', node, 'psql', '-U', 'postgres', '-Atc', text);
 
 /** How the lines of a node's log begin. */
 const HEADS = [

@@ -1,39 +1,28 @@
 /**
- * Two real nodes under a scripted monitor: from nothing to a leader and a standby, the leader's death, the return of the
- * old one by rewind, a clean hand-over. Times are printed, not asserted, except for generous bounds.
+ * Two real nodes under a scripted monitor: from nothing to a leader and a standby, the leader's death, the return of
+ * the old one by rewind, a clean hand-over. Times are printed, not asserted, except for generous bounds.
  */
 import { connect } from 'node:net';
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import type { NodeSettings, Status } from '../../failover/contract/messages';
 import { MONITOR_ROLE } from '../../failover/contract/naming';
 import { derivedPassword } from '../../failover/contract/proof';
 import { TIMEOUTS } from '../timeouts';
-import { buildImage, docker, dockerQuietly, removeNode, startNode } from './node-containers';
-import { ScriptedMonitor } from './scripted-monitor';
+import { alone, both, docker, NodePair, psql, shell, streamsFrom } from './node-containers';
 
-const IMAGE = 'kpr-postgres:test';
-const NETWORK = 'kpr-inner';
-const HOST = '10.212.0.1';
-const PORT = 17_400;
-const KEY = 'k'.repeat(48);
 /** `holdTimeout` of a stack whose config says nothing. */
 const HOLD_TIMEOUT_MS = 30_000;
-const [A, B] = ['kpr-a', 'kpr-b'] as const;
-const ADDRESS: Record<string, string> = { [A]: '10.212.0.20', [B]: '10.212.0.21' };
 /** The database owner's. The nodes get its verifier alone. */
 const PASSWORD = "it's 12345";
-const SETTINGS: NodeSettings = {
-  nodes: [A, B].map((name) => ({ name, address: ADDRESS[name] ?? '' })),
-  haproxyAddress: HOST,
-  monitorAddress: HOST,
-  subnet: '10.212.0.0/24',
-  databaseName: 'blink_db',
-  databaseUser: 'blink_user',
-  databaseVerifier:
-    'SCRAM-SHA-256$4096:AQEBAQEBAQEBAQEBAQEBAQ==$hn5cGzYRisBm3ujfuWXm+NxYD9xt7bA5yp8b8UJqmJI=:ZPQbqcr6IUmcfocQjT5Y9oht+t5K9Y92Fx5kkcEyL9A=',
-  postgresSettings: { work_mem: '8MB' },
-};
+const pair = new NodePair({
+  ...{ prefix: 'kpr', subnet: '10.212.0', port: 17_400, postgresSettings: { work_mem: '8MB' } },
+  settings: {
+    ...{ databaseName: 'blink_db', databaseUser: 'blink_user', databasePassword: undefined },
+    databaseVerifier:
+      'SCRAM-SHA-256$4096:AQEBAQEBAQEBAQEBAQEBAQ==$hn5cGzYRisBm3ujfuWXm+NxYD9xt7bA5yp8b8UJqmJI=:ZPQbqcr6IUmcfocQjT5Y9oht+t5K9Y92Fx5kkcEyL9A=',
+  },
+});
+const { a: A, b: B, address: ADDRESS, monitor } = pair;
 
 /** Old names of time zones, each renamed or merged by IANA. Windows, JDBC clients and people still send them. */
 const OLD_ZONES = [
@@ -55,14 +44,10 @@ const OTHER_SIGNALS = ['USR1', 'WINCH', 'PIPE', 'HUP', 'USR2', 'ALRM'];
 /** Port of Node's debugger, as /proc/net/tcp writes it. */
 const DEBUGGER = ':240D ';
 
-const monitor = new ScriptedMonitor(KEY, SETTINGS);
 const times: Record<string, number> = {};
 
-const alone = (leader: string) => ({ leader, k: 0, members: [] });
-const both = (leader: string, member: string) => ({ leader, k: 1, members: [member] });
-
 async function sql(node: string, text: string, user = 'blink_user', database = 'blink_db'): Promise<unknown[]> {
-  const password = user === 'blink_user' ? PASSWORD : derivedPassword(KEY, 'monitor');
+  const password = user === 'blink_user' ? PASSWORD : derivedPassword(pair.clusterKey, 'monitor');
   const client = new Client({ host: ADDRESS[node], port: 5432, user, password, database, query_timeout: 5_000 });
   await client.connect();
   try {
@@ -84,29 +69,16 @@ async function timed<T>(what: string, work: Promise<T>): Promise<T> {
   return result;
 }
 
-const streaming = (leader: string) => (s: Status) => s.done && s.postgres.streamingFrom === leader;
-
-beforeAll(async () => {
-  await Promise.all([A, B].map(removeNode));
-  await dockerQuietly('network', 'rm', NETWORK);
-  await docker('network', 'create', '--subnet', '10.212.0.0/24', '--gateway', HOST, NETWORK);
-  await monitor.listen(HOST, PORT);
-  await buildImage(IMAGE);
-});
+beforeAll(() => pair.prepare());
 
 afterAll(async () => {
   console.log(`times, ms: ${JSON.stringify(times)}`);
-  if (process.env.KEEP_NODES !== undefined) return;
-  await Promise.all([A, B].map(removeNode));
-  monitor.close();
-  await dockerQuietly('network', 'rm', NETWORK);
-  await dockerQuietly('rmi', IMAGE);
+  await pair.remove();
 });
 
 describe('two nodes under a scripted monitor', () => {
   it('starts nothing before an order arrives, makes a cluster only when told, and leads it', async () => {
-    const base = { image: IMAGE, network: NETWORK, monitor: { host: HOST, port: PORT }, clusterKey: KEY };
-    await Promise.all([A, B].map((name) => startNode({ ...base, name, address: ADDRESS[name] ?? '' })));
+    await pair.startNodes([A, B]);
     const first = await monitor.until(A, () => true, 'first status');
     expect(first.postgres.state).toBe('absent');
     await monitor.until(B, (s) => s.postgres.state === 'absent', 'first status');
@@ -118,19 +90,14 @@ describe('two nodes under a scripted monitor', () => {
     expect(led.lead?.syncInForce).toEqual(alone(A));
     expect(led.promotingTerm).toBeNull();
     await sql(A, `INSERT INTO users (username, email) VALUES ('one', 'one@example.com')`);
-    expect(await docker('exec', A, 'psql', '-U', 'postgres', '-Atc', 'SELECT 1')).toBe('1');
+    expect(await psql(A, 'SELECT 1')).toBe('1');
     await expect(docker('exec', B, 'keeper-health')).rejects.toThrow();
     await vi.waitFor(() => docker('exec', A, 'keeper-health'), { timeout: TIMEOUTS.docker, interval: 100 });
   });
 
   it('runs with the configuration that the templates promise', async () => {
-    const shown = await docker(
-      'exec',
+    const shown = await psql(
       A,
-      'psql',
-      '-U',
-      'postgres',
-      '-Atc',
       `SELECT name || '=' || setting FROM pg_settings WHERE name IN ('restart_after_crash', 'work_mem', 'cluster_name',
        'wal_retrieve_retry_interval', 'data_checksums', 'max_standby_streaming_delay', 'shared_buffers') ORDER BY 1`,
     );
@@ -143,13 +110,8 @@ describe('two nodes under a scripted monitor', () => {
       'wal_retrieve_retry_interval=20',
       'work_mem=8192',
     ]);
-    const errors = await docker(
-      'exec',
+    const errors = await psql(
       A,
-      'psql',
-      '-U',
-      'postgres',
-      '-Atc',
       'SELECT error FROM pg_hba_file_rules WHERE error IS NOT NULL UNION ALL SELECT error FROM pg_file_settings WHERE error IS NOT NULL',
     );
     expect(errors).toBe('');
@@ -157,7 +119,7 @@ describe('two nodes under a scripted monitor', () => {
 
   it('takes the old names of time zones at login', async () => {
     const logIn = `for zone in ${OLD_ZONES.join(' ')}; do PGTZ=$zone psql -U postgres -AtXc 'SHOW timezone' 2>&1; done`;
-    expect((await docker('exec', A, 'sh', '-c', logIn)).split('\n')).toEqual(OLD_ZONES);
+    expect((await shell(A, logIn)).split('\n')).toEqual(OLD_ZONES);
   });
 
   it('goes on after signals that do not stop it, with every session, and opens no debugger', async () => {
@@ -257,7 +219,7 @@ describe('two nodes under a scripted monitor', () => {
     await timed('shrink to alone', monitor.done(B, 2, { kind: 'lead', sync: alone(B) }));
     await timed('waiter released', waits);
     await docker('unpause', A);
-    await monitor.until(A, streaming(B), 'streams again', 20_000);
+    await monitor.until(A, streamsFrom(B), 'streams again', 20_000);
     await monitor.done(B, 2, { kind: 'lead', sync: both(B, A) });
   });
 
@@ -301,21 +263,21 @@ describe('two nodes under a scripted monitor', () => {
 
   it('shows by the heartbeat’s age that a stopped postmaster takes no new sessions (S27)', async () => {
     const pid = await docker('exec', A, 'head', '-1', '/var/lib/postgresql/data/postmaster.pid');
-    await docker('exec', A, 'sh', '-c', `kill -STOP ${pid}`);
+    await shell(A, `kill -STOP ${pid}`);
     await timed(
       'stopped postmaster → heartbeat 1 s old',
       monitor.until(A, (s) => (s.lead?.heartbeatAgeMs ?? 0) > 1_000, 'old heartbeat', 10_000),
     );
-    await docker('exec', A, 'sh', '-c', `kill -CONT ${pid}`);
+    await shell(A, `kill -CONT ${pid}`);
     await monitor.until(A, (s) => s.lead !== null && s.lead.heartbeatAgeMs < 500, 'heartbeat again', 20_000);
   });
 
   it('starts without settings that PostgreSQL refuses, and says which', async () => {
-    monitor.settle({ ...SETTINGS, postgresSettings: { work_mem: 'much' } });
+    monitor.settle({ ...pair.settings, postgresSettings: { work_mem: 'much' } });
     await monitor.done(B, 4, { kind: 'stop' });
     await monitor.done(B, 4, { kind: 'follow', leader: A, method: 'stream' });
     await monitor.wait(() => monitor.view(B).notes.some((n) => n.includes('work_mem')), 'says so', 5_000);
-    monitor.settle(SETTINGS);
+    monitor.settle(pair.settings);
   });
 
   it('stops following when it promises, and reports a position', async () => {
@@ -330,7 +292,7 @@ describe('two nodes under a scripted monitor', () => {
   });
 
   it('reports a crash at once and does not restart a leader without a new order', async () => {
-    await docker('exec', A, 'sh', '-c', 'kill -9 $(head -1 /var/lib/postgresql/data/postmaster.pid)');
+    await shell(A, 'kill -9 $(head -1 /var/lib/postgresql/data/postmaster.pid)');
     const crashed = await monitor.until(A, (s) => s.postgres.state === 'stopped', 'crash is seen', 5_000);
     expect(crashed.postgres.crashes).toBe(1);
     expect(monitor.view(B).status?.postgres.timeline).toBe(5);

@@ -1,17 +1,17 @@
 /** Real PostgreSQL nodes in containers for the keeper's tests, on a network of their own. */
 import { execFile } from 'node:child_process';
-import { chmodSync, copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { build } from 'esbuild';
 import type { RestoreSource } from '../../failover/contract/inputs';
 import { PATHS } from '../../failover/contract/layout';
-import type { NodeSettings, Status } from '../../failover/contract/messages';
+import type { NodeSettings, Status, SyncConfig } from '../../failover/contract/messages';
+import { stageImage } from '../../scripts/lib/staging';
+import type { ImageName } from '../../stack/naming';
 import { ScriptedMonitor } from './scripted-monitor';
 
 const execute = promisify(execFile);
-const ROOT = join(__dirname, '../..');
 /** A limit, not an expectation: the machine may be very busy, ms. */
 const START_LIMIT_MS = 120_000;
 
@@ -25,32 +25,34 @@ export async function dockerQuietly(...args: string[]): Promise<void> {
   await docker(...args).catch(() => undefined);
 }
 
-/** Builds the image from a staged folder, as the shipped one is. @throws with the builder's last lines */
-export async function buildImage(tag: string, buildArgs: Readonly<Record<string, string>> = {}): Promise<void> {
-  const folder = mkdtempSync(join(tmpdir(), 'keeper-image-'));
+/** A statement of the superuser over the node's socket; rows are lines. */
+export const psql = (node: string, text: string) => docker('exec', node, 'psql', '-U', 'postgres', '-Atc', text);
+
+/** A shell line in the node, as its user. */
+export const shell = (node: string, line: string) => docker('exec', node, 'bash', '-c', line);
+
+/** The leader waits for no standby. */
+export const alone = (leader: string): SyncConfig => ({ leader, k: 0, members: [] });
+
+/** The leader waits for this standby. */
+export const both = (leader: string, member: string): SyncConfig => ({ leader, k: 1, members: [member] });
+
+/** True when the node streams from this one and has carried out its order. */
+export const streamsFrom = (leader: string) => (status: Status) =>
+  status.done && status.postgres.streamingFrom === leader;
+
+/** Builds an image from a staged folder, as a stack does. @throws with the builder's last lines */
+export async function buildImage(
+  tag: string,
+  buildArgs: Readonly<Record<string, string>> = {},
+  image: ImageName = 'postgres',
+): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), `${image}-image-`));
   try {
-    for (const name of ['Dockerfile', 'keeper-health']) {
-      copyFileSync(join(ROOT, 'images/postgres', name), join(folder, name));
-    }
-    chmodSync(join(folder, 'keeper-health'), 0o755);
-    await build({
-      entryPoints: [join(ROOT, 'failover/keeper/main.ts')],
-      outfile: join(folder, 'keeper.mjs'),
-      bundle: true,
-      platform: 'node',
-      format: 'esm',
-      target: 'node24',
-      external: ['pg-native'],
-      loader: { '.conf': 'text', '.sql': 'text' },
-      banner: {
-        js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",
-      },
-      logLevel: 'silent',
-    });
+    await stageImage(image, folder);
     const args = Object.entries(buildArgs).flatMap(([name, value]) => ['--build-arg', `${name}=${value}`]);
-    await execute('docker', ['build', '-q', '-t', tag, ...args, folder], {
-      env: { ...process.env, DOCKER_BUILDKIT: '0' },
-    });
+    const env = { ...process.env, DOCKER_BUILDKIT: '0' };
+    await execute('docker', ['build', '-q', '-t', tag, ...args, folder], { env });
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
@@ -108,6 +110,8 @@ export interface PairOptions {
   /** Of the scripted monitor. */
   port: number;
   postgresSettings?: NodeSettings['postgresSettings'];
+  /** Further settings, or others than usual. */
+  settings?: Partial<NodeSettings>;
   hosts?: readonly string[];
   /** By the names in the image's Dockerfile. */
   buildArgs?: Readonly<Record<string, string>>;
@@ -136,6 +140,7 @@ export class NodePair {
       nodes: Object.entries(this.address).map(([name, address]) => ({ name, address })),
       ...{ haproxyAddress: this.host, monitorAddress: this.host, subnet: `${subnet}.0/24` },
       ...{ databaseName: 'app', databaseUser: 'app', databasePassword: 'secret', postgresSettings },
+      ...options.settings,
     };
     this.monitor = new ScriptedMonitor(this.clusterKey, this.settings);
   }
@@ -149,7 +154,7 @@ export class NodePair {
   }
 
   /** True when b streams from a and is done with its order. */
-  readonly streams = (s: Status): boolean => s.done && s.postgres.streamingFrom === this.a;
+  readonly streams = (s: Status): boolean => streamsFrom(this.a)(s);
 
   /** Makes both nodes from nothing; a leads alone and b follows it, by a copy. */
   async start(): Promise<void> {
@@ -164,25 +169,30 @@ export class NodePair {
   }
 
   private async create(nodes: readonly string[]): Promise<void> {
-    const { a, monitor, network, image, host, clusterKey, backupVolume } = this;
+    const { a, monitor } = this;
+    await this.prepare();
+    await this.startNodes(nodes);
+    for (const name of nodes)
+      await monitor.until(name, (s) => s.postgres.state === 'absent', 'first status', START_LIMIT_MS);
+    await monitor.done(a, 1, { kind: 'bootstrap' }, START_LIMIT_MS);
+    await monitor.done(a, 1, { kind: 'lead', sync: alone(a) }, START_LIMIT_MS);
+  }
+
+  /** Makes network, volume and image, after it has removed what an earlier run left; and lets the monitor listen. */
+  async prepare(): Promise<void> {
+    const { monitor, network, image, host } = this;
     await this.removeNodes();
     await this.createBackupVolume();
     await docker('network', 'create', '--subnet', this.settings.subnet, '--gateway', host, network);
     await monitor.listen(host, this.options.port);
     await buildImage(image, this.options.buildArgs);
-    const base = {
-      image,
-      network,
-      monitor: { host, port: this.options.port },
-      clusterKey,
-      backupVolume,
-      hosts: this.options.hosts,
-    };
+  }
+
+  async startNodes(nodes: readonly string[]): Promise<void> {
+    const { network, image, host, clusterKey, backupVolume } = this;
+    const { port, hosts } = this.options;
+    const base = { image, network, monitor: { host, port }, clusterKey, backupVolume, hosts };
     await Promise.all(nodes.map((name) => startNode({ ...base, name, address: this.address[name] ?? '' })));
-    for (const name of nodes)
-      await monitor.until(name, (s) => s.postgres.state === 'absent', 'first status', START_LIMIT_MS);
-    await monitor.done(a, 1, { kind: 'bootstrap' }, START_LIMIT_MS);
-    await monitor.done(a, 1, { kind: 'lead', sync: { leader: a, k: 0, members: [] } }, START_LIMIT_MS);
   }
 
   private async createBackupVolume(): Promise<void> {
@@ -198,7 +208,9 @@ export class NodePair {
     await dockerQuietly('volume', 'rm', this.backupVolume);
   }
 
+  /** Removes all that it made, unless KEEP_NODES is set. */
   async remove(): Promise<void> {
+    if (process.env.KEEP_NODES !== undefined) return;
     this.monitor.close();
     await this.removeNodes();
     await dockerQuietly('rmi', this.image);

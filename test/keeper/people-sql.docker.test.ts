@@ -1,11 +1,11 @@
 /**
- * What people may do in SQL to what the failover needs inside PostgreSQL, on two real nodes: each act is undone within a
- * second or named, and meanwhile PostgreSQL answers its heartbeat, so nobody would take the lead from it.
+ * What people may do in SQL to what the failover needs inside PostgreSQL, on two real nodes: each act is undone within
+ * a second or named, and meanwhile PostgreSQL answers its heartbeat, so the monitor would not take the lead from it.
  */
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { sessionOptions } from '../../failover/contract/session-settings';
 import { OpeningChecks } from '../../failover/monitor/nodes/opening';
-import { docker, NodePair } from './node-containers';
+import { both, docker, NodePair } from './node-containers';
 
 const pair = new NodePair({ prefix: 'psq', subnet: '10.211.77', port: 17_460 });
 const { a: A, b: B, monitor, address: ADDRESS, clusterKey: KEY, settings: SETTINGS, streams } = pair;
@@ -13,7 +13,6 @@ const { a: A, b: B, monitor, address: ADDRESS, clusterKey: KEY, settings: SETTIN
 const MENDED_LIMIT_MS = 5_000;
 
 const times: Record<string, number> = {};
-const both = { leader: A, k: 1, members: [B] };
 
 interface Where {
   node?: string;
@@ -76,12 +75,11 @@ async function beats(): Promise<void> {
 
 beforeAll(async () => {
   await pair.start();
-  await monitor.done(A, 1, { kind: 'lead', sync: both });
+  await monitor.done(A, 1, { kind: 'lead', sync: both(A, B) });
 });
 
 afterAll(async () => {
   console.log(`until it was made again, ms: ${JSON.stringify(times, null, 1)}`);
-  if (process.env.KEEP_NODES !== undefined) return;
   await pair.remove();
 });
 
@@ -310,7 +308,9 @@ describe('settings', () => {
 });
 
 describe('the application’s database and table', () => {
-  /** Has the leader look at all of its objects, as after a failover. The second change begins when the first has ended. */
+  /**
+   * Has the leader look at all of its objects, as after a failover. The second change begins when the first has ended.
+   */
   async function furnishedAgain(): Promise<void> {
     const verifier = () => psql(`SELECT rolpassword FROM pg_authid WHERE rolname = 'app'`);
     for (const databasePassword of ['another', SETTINGS.databasePassword]) {

@@ -1,12 +1,14 @@
-/** The postmaster's process, with PostgreSQL replaced by a program that installs its handlers late, as PostgreSQL does. */
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+/**
+ * The postmaster's process, with PostgreSQL replaced by a program that installs its handlers late, as PostgreSQL does.
+ */
+import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import type { Place } from '../../failover/keeper/postgres/place';
 import { type Exit, Postmaster } from '../../failover/keeper/postgres/postmaster';
 import { handles } from '../../failover/keeper/postgres/processes';
 import type { ServerLog } from '../../failover/keeper/postgres/server-log';
+import { testFolder } from '../rig/folder';
 import { waitFor } from '../rig/wait';
 
 let folder: string;
@@ -14,14 +16,13 @@ let postmaster: Postmaster | null = null;
 let said: string;
 let exits: Exit[];
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'postmaster-'));
+  folder = testFolder();
   vi.stubEnv('PATH', `${folder}:${process.env.PATH}`);
   [said, exits] = ['', []];
 });
 afterEach(async () => {
   await postmaster?.stop();
   vi.unstubAllEnvs();
-  rmSync(folder, { recursive: true, force: true });
 });
 
 function begin(program: string): Postmaster {

@@ -1,10 +1,10 @@
-import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it, vi } from 'vitest';
 import { placeOf } from '../../failover/keeper/postgres/place';
 import { reach } from '../../failover/keeper/postgres/rejoin';
 import { Session } from '../../failover/keeper/postgres/session';
+import { testFolder } from '../rig/folder';
 
 const PLACE = placeOf('replica-1', 'a key that is long enough for a test of its own', '/none');
 const PRIMARY = { name: 'primary', address: '10.0.0.20' };
@@ -26,12 +26,11 @@ describe('before data is rewound or copied', () => {
   });
 
   it('the folders of its tablespaces are made, where that is possible', async () => {
-    const volume = await mkdtemp(join(tmpdir(), 'keeper-reach-'));
+    const volume = testFolder();
     await writeFile(join(volume, 'file'), '');
     finds('primary', false, join(volume, 'spaces/one'), join(volume, 'file/two'));
     await reach(PRIMARY, PLACE);
     expect((await stat(join(volume, 'spaces/one'))).isDirectory()).toBe(true);
-    await rm(volume, { recursive: true });
   });
 
   it('another node at its address is no source (S14)', async () => {

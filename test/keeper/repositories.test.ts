@@ -1,12 +1,12 @@
 /** pgBackRest's config for each place, and the write-ahead log that all places together want. */
-import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import type { S3Settings } from '../../failover/contract/backups';
 import type { OwnSessions } from '../../failover/keeper/postgres/own-sessions';
 import { Repositories, renderPgbackrestConf, writePgbackrestConf } from '../../failover/keeper/postgres/repositories';
 import { SharedWal } from '../../failover/keeper/postgres/shared-wal';
+import { testFolder } from '../rig/folder';
 
 const NODE = { data: '/data', port: 5432, clusterKey: 'k'.repeat(40) };
 const S3: S3Settings = {
@@ -37,22 +37,18 @@ it('names one place alone, so that a dead one does not stop the other, under a n
 });
 
 it('writes secret and authorities for its own user alone, and knows S3 only once its settings came', async () => {
-  const folder = mkdtempSync(join(tmpdir(), 'repositories-'));
-  try {
-    const repositories = new Repositories();
-    expect(() => repositories.only('s3')).toThrow('not known yet');
-    repositories.s3 = S3;
-    const path = await writePgbackrestConf(folder, 'x.conf', NODE, 'c1', repositories.only('s3'));
-    expect(statSync(path).mode & 0o777).toBe(0o600);
-    expect(readFileSync(join(folder, 's3-ca.pem'), 'utf8')).toBe('PEM');
-    expect(repositories.only('local')).toEqual({ local: true });
-    // What a restore in place reads.
-    expect(repositories.first()).toEqual({ local: true });
-    repositories.local = false;
-    expect(repositories.first()).toEqual({ local: false, s3: S3 });
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
+  const folder = testFolder();
+  const repositories = new Repositories();
+  expect(() => repositories.only('s3')).toThrow('not known yet');
+  repositories.s3 = S3;
+  const path = await writePgbackrestConf(folder, 'x.conf', NODE, 'c1', repositories.only('s3'));
+  expect(statSync(path).mode & 0o777).toBe(0o600);
+  expect(readFileSync(join(folder, 's3-ca.pem'), 'utf8')).toBe('PEM');
+  expect(repositories.only('local')).toEqual({ local: true });
+  // What a restore in place reads.
+  expect(repositories.first()).toEqual({ local: true });
+  repositories.local = false;
+  expect(repositories.first()).toEqual({ local: false, s3: S3 });
 });
 
 /** A node whose slot is there, at the beginning. */

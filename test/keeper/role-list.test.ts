@@ -1,13 +1,13 @@
 /** Names of roles as text of pg_hba.conf: none of them steers anything, and each admits itself alone. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { DatabaseError } from 'pg';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import { ROLES_FILE } from '../../failover/keeper/postgres/config-files';
 import { hbaToken, isToken, RoleList, renderRoles } from '../../failover/keeper/postgres/role-list';
 import type { Session } from '../../failover/keeper/postgres/session';
+import { testFolder } from '../rig/folder';
 import { HOSTILE_NAMES } from './hostile-names';
 
 interface Token {
@@ -138,10 +138,9 @@ describe('the list of roles', () => {
   }
 
   beforeEach(() => {
-    conf = mkdtempSync(join(tmpdir(), 'roles-'));
+    conf = testFolder();
     [nowMs, reloads, warning.text, catalog] = [0, 0, null, new Catalog()];
   });
-  afterEach(() => rmSync(conf, { recursive: true }));
 
   it('has the application’s role before the server was asked, and the catalog’s roles after the first look', async () => {
     const list = newList();

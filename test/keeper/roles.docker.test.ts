@@ -12,7 +12,7 @@ import { FakeMonitor } from '../cli/fake-monitor';
 import { healthyCluster } from '../rig/healthy-cluster';
 import { waitFor } from '../rig/wait';
 import { HOSTILE_NAMES } from './hostile-names';
-import { docker, NodePair } from './node-containers';
+import { both, docker, NodePair } from './node-containers';
 
 const pair = new NodePair({ prefix: 'rol', subnet: '10.211.87', port: 17_487 });
 const { a: A, b: B, monitor, address: ADDRESS, settings: SETTINGS } = pair;
@@ -20,7 +20,6 @@ const { a: A, b: B, monitor, address: ADDRESS, settings: SETTINGS } = pair;
 const LISTED_LIMIT_MS = 5_000;
 /** A limit, not an expectation: the machine may be very busy, ms. */
 const CONNECT_LIMIT_MS = 20_000;
-const both = { leader: A, k: 1, members: [B] };
 
 interface Where {
   node?: string;
@@ -29,21 +28,8 @@ interface Where {
 
 /** Statements in one session of a person's superuser, from stdin: a name may be longer than an argument. */
 async function psql(text: string, { node = A, database = 'postgres' }: Where = {}): Promise<string> {
-  const args = [
-    'exec',
-    '-i',
-    node,
-    'psql',
-    '-XAtq',
-    '-v',
-    'ON_ERROR_STOP=1',
-    '-U',
-    'postgres',
-    '-d',
-    database,
-    '-f',
-    '-',
-  ];
+  const session = ['psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-U', 'postgres', '-d', database, '-f', '-'];
+  const args = ['exec', '-i', node, ...session];
   const result = await run('docker', args, { deadlineMs: 60_000, input: text });
   if (result.code !== 0) throw new Error(result.tail.join('\n'));
   return result.stdout.trim();
@@ -98,12 +84,11 @@ const hbaErrors = (node: string) => psql('SELECT error FROM pg_hba_file_rules WH
 
 beforeAll(async () => {
   await pair.start();
-  await monitor.done(A, 1, { kind: 'lead', sync: both });
+  await monitor.done(A, 1, { kind: 'lead', sync: both(A, B) });
 });
 
 afterAll(async () => {
   console.log(`ms: ${JSON.stringify(took)}`);
-  if (process.env.KEEP_NODES !== undefined) return;
   await pair.remove();
 });
 

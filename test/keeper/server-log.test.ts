@@ -1,8 +1,7 @@
 import { execFileSync } from 'node:child_process';
-import { appendFileSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { appendFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { openLogPipes } from '../../failover/keeper/postgres/log-pipes';
 import {
   earlyReasonOf,
@@ -12,6 +11,7 @@ import {
   reasonOf,
   ServerLog,
 } from '../../failover/keeper/postgres/server-log';
+import { testFolder } from '../rig/folder';
 
 const AT = '2026-11-29 20:08:56.170 UTC';
 /** A line of `jsonlog`, with the names in PostgreSQL's order: the process is the last. */
@@ -175,9 +175,8 @@ describe('why a server ended', () => {
 describe('the pipes', () => {
   let folder = '';
   beforeEach(() => {
-    folder = mkdtempSync(join(tmpdir(), 'log-pipes-'));
+    folder = testFolder();
   });
-  afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
   it('hold what is written until it is read, take it at once when asked, and outlive their writers', async () => {
     const heard = { json: '', stray: '' };

@@ -1,16 +1,12 @@
 import { createHash } from 'node:crypto';
-import { mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { open, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { SLOT_BYTES, SlotFile } from '../../failover/disk/two-slot-file';
+import { suiteFolder } from '../rig/folder';
 
-let folder = '';
-beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'slot-file-'));
-});
-afterAll(() => rm(folder, { recursive: true, force: true }));
+const folder = suiteFolder();
 
 /** A keeper keeps its file open as long as it lives; a test has many. */
 async function closed<T>(file: SlotFile, work: (file: SlotFile) => Promise<T>): Promise<T> {

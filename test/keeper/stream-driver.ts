@@ -1,6 +1,6 @@
 /**
- * Runs in a container beside real servers: asks why one can never stream from another, once or for some seconds, and prints what was
- * found.
+ * Runs in a container beside real servers: asks why one can never stream from another, once or for some seconds, and
+ * prints what was found.
  */
 import { messageOf } from '../../failover/contract/errors';
 import { Replication } from '../../failover/keeper/postgres/replication';

@@ -1,42 +1,31 @@
 /**
- * Why a standby cannot stream from its leader, staged on real PostgreSQL servers in one container: each cause, and what is
- * none. Then two nodes with keepers: what makes no copy, and what a standby that is off costs its leader.
+ * Why a standby cannot stream from its leader, staged on real PostgreSQL servers in one container: each cause, and what
+ * is none. Then two nodes with keepers: what makes no copy, and what a standby that is off costs its leader.
  */
 
 import { execFile, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { build } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import type { NodeSettings, Status } from '../../failover/contract/messages';
 import { slotName } from '../../failover/contract/naming';
-import { buildImage, docker, dockerQuietly, removeNode, startNode } from './node-containers';
-import { ScriptedMonitor } from './scripted-monitor';
+import { bundle } from '../../scripts/lib/staging';
+import {
+  alone,
+  buildImage,
+  docker,
+  dockerQuietly,
+  NodePair,
+  psql,
+  shell as shellOn,
+  streamsFrom,
+} from './node-containers';
 
-const IMAGE = 'str-postgres:test';
+const pair = new NodePair({ prefix: 'str', subnet: '10.211.6', port: 17_460 });
+const { a: A, b: B, monitor, image: IMAGE } = pair;
 const LAB = 'str-lab';
 
-const NETWORK = 'str-inner';
-const HOST = '10.211.6.1';
-const PORT = 17_460;
-const KEY = 'w'.repeat(48);
-const [A, B] = ['str-a', 'str-b'] as const;
-const ADDRESS: Record<string, string> = { [A]: '10.211.6.20', [B]: '10.211.6.21' };
-const SETTINGS: NodeSettings = {
-  nodes: [A, B].map((name) => ({ name, address: ADDRESS[name] ?? '' })),
-  haproxyAddress: HOST,
-  monitorAddress: HOST,
-  subnet: '10.211.6.0/24',
-  databaseName: 'app',
-  databaseUser: 'app',
-  databasePassword: 'secret',
-  postgresSettings: {},
-};
-
-/** Runs a shell line in a container as its user. */
-const shellOn = (container: string, line: string) => docker('exec', container, 'bash', '-c', line);
 const shell = (line: string) => shellOn(LAB, line);
 /** Waits until a container's log has it: lines come through two pipes. */
 const logged = async (container: string, pattern: RegExp) => {
@@ -121,7 +110,7 @@ pg_ctl -D ${this.data} -l /tmp/${this.name}/log -w start >/dev/null`);
     return shell(`psql -h 127.0.0.1 -p ${this.port} -U postgres -qAtc "${text}"`);
   }
 
-  /** Points the running standby at another leader, or at nobody. */
+  /** Points the running standby at another leader; null: at none. */
   async follow(leader: LabServer | null): Promise<void> {
     const source =
       leader === null ? '' : `host=127.0.0.1 port=${leader.port} user=postgres application_name=${this.name}`;
@@ -164,37 +153,12 @@ pg_ctl -D ${this.data} -l /tmp/${this.name}/log -w start >/dev/null`);
 beforeAll(async () => {
   await dockerQuietly('rm', '-f', '-v', LAB);
   await buildImage(IMAGE);
-  await docker(
-    'run',
-    '-d',
-    '--init',
-    '--name',
-    LAB,
-    '--memory',
-    '768m',
-    '--shm-size',
-    '256m',
-    IMAGE,
-    'sleep',
-    'infinity',
-  );
+  const limits = ['--memory', '768m', '--shm-size', '256m'];
+  await docker('run', '-d', '--init', '--name', LAB, ...limits, IMAGE, 'sleep', 'infinity');
   const folder = mkdtempSync(join(tmpdir(), 'stream-driver-'));
   try {
     const outfile = join(folder, 'driver.mjs');
-    await build({
-      entryPoints: [join(__dirname, 'stream-driver.ts')],
-      outfile,
-      bundle: true,
-      platform: 'node',
-      format: 'esm',
-      target: 'node24',
-      external: ['pg-native'],
-      loader: { '.conf': 'text', '.sql': 'text' },
-      banner: {
-        js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",
-      },
-      logLevel: 'silent',
-    });
+    writeFileSync(outfile, await bundle('test/keeper/stream-driver.ts'));
     await docker('cp', outfile, `${LAB}:/tmp/driver.mjs`);
   } finally {
     rmSync(folder, { recursive: true, force: true });
@@ -400,33 +364,15 @@ describe('two histories', () => {
 });
 
 describe('two nodes under a scripted monitor', () => {
-  const monitor = new ScriptedMonitor(KEY, SETTINGS);
-  const alone = (leader: string) => ({ kind: 'lead' as const, sync: { leader, k: 0, members: [] } });
-  const streams = (from: string) => (s: Status) => s.done && s.postgres.streamingFrom === from;
   const copies = (node: string) => monitor.view(node).notes.filter((n) => n.startsWith('COPY_BEGUN')).length;
-  const psql = (node: string, text: string) => docker('exec', node, 'psql', '-U', 'postgres', '-Atc', text);
 
   beforeAll(async () => {
-    await Promise.all([A, B].map(removeNode));
-    await dockerQuietly('network', 'rm', NETWORK);
-    await docker('network', 'create', '--subnet', '10.211.6.0/24', '--gateway', HOST, NETWORK);
-    await monitor.listen(HOST, PORT);
-    const base = { image: IMAGE, network: NETWORK, monitor: { host: HOST, port: PORT }, clusterKey: KEY };
-    await Promise.all([A, B].map((name) => startNode({ ...base, name, address: ADDRESS[name] ?? '' })));
-    for (const name of [A, B]) await monitor.until(name, (s) => s.postgres.state === 'absent', 'first status', 20_000);
-    await monitor.done(A, 1, { kind: 'bootstrap' });
-    await monitor.done(A, 1, alone(A));
-    await monitor.done(B, 1, { kind: 'follow', leader: A, method: 'copy' });
+    await pair.start();
     monitor.order(B, 1, { kind: 'follow', leader: A, method: 'stream' });
-    await monitor.until(B, streams(A), 'streams', 20_000);
+    await monitor.until(B, streamsFrom(A), 'streams', 20_000);
   });
 
-  afterAll(async () => {
-    if (process.env.KEEP_NODES !== undefined) return;
-    await Promise.all([A, B].map(removeNode));
-    monitor.close();
-    await dockerQuietly('network', 'rm', NETWORK);
-  });
+  afterAll(() => pair.remove());
 
   it('copy nothing for what stands in a log, be it a leader’s own or a client’s words', async () => {
     const dataIds = [A, B].map((name) => monitor.view(name).status?.dataId);
@@ -446,9 +392,9 @@ describe('two nodes under a scripted monitor', () => {
     }
     // The planned change: the leader stops, hands over and follows.
     await monitor.done(A, 2, { kind: 'stop' });
-    await monitor.done(B, 2, alone(B));
+    await monitor.done(B, 2, { kind: 'lead', sync: alone(B) });
     monitor.order(A, 2, { kind: 'follow', leader: B, method: 'stream' });
-    await monitor.until(A, streams(B), 'streams', 20_000);
+    await monitor.until(A, streamsFrom(B), 'streams', 20_000);
     expect([A, B].map((name) => monitor.view(name).status?.dataId)).toEqual(dataIds);
     expect([copies(A), copies(B)]).toEqual([0, 1]);
   });
@@ -479,7 +425,7 @@ describe('two nodes under a scripted monitor', () => {
       await docker('start', A);
       await monitor.until(A, (s) => s.accepted !== null, 'back', 20_000);
       monitor.order(A, 2, { kind: 'follow', leader: B, method: 'stream' });
-      await monitor.until(A, streams(B), 'streams', 20_000);
+      await monitor.until(A, streamsFrom(B), 'streams', 20_000);
       await vi.waitFor(async () => expect(await slot()).toMatch(/^t\|t\|/), 10_000);
       expect(copies(A)).toBe(0);
     },

@@ -1,6 +1,6 @@
 /**
- * TLS with clients on two real nodes, seen by libpq: `verify-full` and direct negotiation, renewals under load, a failover,
- * and certificates that cannot be used.
+ * TLS with clients on two real nodes, seen by libpq: `verify-full` and direct negotiation, renewals under load, a
+ * failover, and certificates that cannot be used.
  */
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { type Authority, authorityOf, LIFE_MS } from '../../failover/contract/certificates';

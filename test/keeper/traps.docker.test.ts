@@ -1,6 +1,6 @@
 /**
- * Two real nodes: a standby that is away until its leader gives its log up (S22), an address that is another node's (S14),
- * what a promotion after many writes has to clean up, and an election while replay is paused.
+ * Two real nodes: a standby that is away until its leader gives its log up (S22), an address that is another node's
+ * (S14), what a promotion after many writes has to clean up, and an election while replay is paused.
  */
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { lsnDistance } from '../../failover/contract/lsn';
@@ -8,7 +8,7 @@ import type { Status } from '../../failover/contract/messages';
 import { slotName } from '../../failover/contract/naming';
 import type { DeclaredNode } from '../../failover/core/state/cluster';
 import { OpeningChecks } from '../../failover/monitor/nodes/opening';
-import { docker, NodePair } from './node-containers';
+import { docker, NodePair, psql as psqlOn } from './node-containers';
 
 /** A standby that is not paused takes 0.1 s. */
 const ELECTED_LIMIT_MS = 2_000;
@@ -19,18 +19,12 @@ const pair = new NodePair({
 });
 const { a: A, b: B, monitor, address: ADDRESS, clusterKey: KEY, settings: SETTINGS, streams } = pair;
 
-const psqlOn = (node: string, text: string) => docker('exec', node, 'psql', '-U', 'postgres', '-Atc', text);
 const psql = (text: string) => psqlOn(A, text);
 /** State of the standby's slot on the leader. */
 const slot = () => psql(`SELECT wal_status FROM pg_replication_slots WHERE slot_name = '${slotName(B)}'`);
 
-beforeAll(async () => {
-  await pair.start();
-});
-
-afterAll(async () => {
-  await pair.remove();
-});
+beforeAll(() => pair.start());
+afterAll(() => pair.remove());
 
 describe('a standby whose slot fell off', () => {
   it('is copied and streams again through a slot that was made anew (S22)', async () => {

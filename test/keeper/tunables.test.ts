@@ -80,7 +80,7 @@ describe('settings that PostgreSQL does not start with', () => {
 
   it('are not blamed for a crash, for log that brought a higher value, or where the former ones fail as well', () => {
     const tunables = fresh();
-    // Whatever it said, and whoever said it: killed, shut down by another signal, or after it had taken its settings.
+    // Whatever the log contains: it was killed, shut down by another signal, or ended after it had taken its settings.
     for (const end of [{ code: null }, { code: 0 }, { code: 2 }, { recovered: true }]) {
       tunables.begin(BAD, floors(200), false);
       tunables.failed(ends(NO_MEMORY, end));

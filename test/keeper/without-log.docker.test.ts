@@ -1,37 +1,16 @@
 /**
- * What the keeper learns without a word of PostgreSQL's log, on a real pair: replay that is paused for want of parameters
- * (S23), a leader that has to be promoted unseen, a promotion that has to replay first, data that lacks its log, and why
- * PostgreSQL ended.
+ * What the keeper learns without a word of PostgreSQL's log, on a real pair: replay that is paused for want of
+ * parameters (S23), a leader that has to be promoted unseen, a promotion that has to replay first, data that lacks its
+ * log, and why PostgreSQL ended.
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { NodeSettings, Status } from '../../failover/contract/messages';
-import { buildImage, docker, dockerQuietly, removeNode, startNode } from './node-containers';
-import { ScriptedMonitor } from './scripted-monitor';
+import type { Status } from '../../failover/contract/messages';
+import { alone, docker, NodePair, psql, shell, streamsFrom } from './node-containers';
 
-const IMAGE = 'wol-postgres:test';
-const NETWORK = 'wol-inner';
-const HOST = '10.211.17.1';
-const PORT = 17_490;
-const KEY = 'w'.repeat(48);
-const [A, B] = ['wol-a', 'wol-b'] as const;
-const ADDRESS: Record<string, string> = { [A]: '10.211.17.20', [B]: '10.211.17.21' };
+const pair = new NodePair({ prefix: 'wol', subnet: '10.211.97', port: 17_490 });
+const { a: A, b: B, monitor } = pair;
 const DATA = '/var/lib/postgresql/data';
-const settings = (postgresSettings: Record<string, string>): NodeSettings => ({
-  nodes: [A, B].map((name) => ({ name, address: ADDRESS[name] ?? '' })),
-  haproxyAddress: HOST,
-  monitorAddress: HOST,
-  subnet: '10.211.17.0/24',
-  databaseName: 'app',
-  databaseUser: 'app',
-  databasePassword: 'secret',
-  postgresSettings,
-});
-
-const monitor = new ScriptedMonitor(KEY, settings({}));
-const alone = (leader: string) => ({ leader, k: 0, members: [] });
-const streams = (leader: string) => (s: Status) => s.done && s.postgres.streamingFrom === leader;
-const psql = (node: string, text: string) => docker('exec', node, 'psql', '-U', 'postgres', '-Atc', text);
-const shell = (node: string, text: string) => docker('exec', node, 'sh', '-c', text);
+const settle = (postgresSettings: Record<string, string>) => monitor.settle({ ...pair.settings, postgresSettings });
 const noted = (node: string, from: number, text: string) =>
   monitor
     .view(node)
@@ -63,30 +42,15 @@ async function leadAgain(node: string): Promise<Status> {
 
 async function follow(node: string, leader: string): Promise<void> {
   monitor.order(node, term, { kind: 'follow', leader, method: 'stream' });
-  await monitor.until(node, streams(leader), 'streams', 30_000);
+  await monitor.until(node, streamsFrom(leader), 'streams', 30_000);
 }
 
 beforeAll(async () => {
-  await Promise.all([A, B].map(removeNode));
-  await dockerQuietly('network', 'rm', NETWORK);
-  await docker('network', 'create', '--subnet', '10.211.17.0/24', '--gateway', HOST, NETWORK);
-  await monitor.listen(HOST, PORT);
-  await buildImage(IMAGE);
-  const base = { image: IMAGE, network: NETWORK, monitor: { host: HOST, port: PORT }, clusterKey: KEY };
-  await Promise.all([A, B].map((name) => startNode({ ...base, name, address: ADDRESS[name] ?? '' })));
-  for (const name of [A, B]) await monitor.until(name, (s) => s.postgres.state === 'absent', 'first status', 20_000);
-  await monitor.done(A, term, { kind: 'bootstrap' });
-  await monitor.done(A, term, { kind: 'lead', sync: alone(A) });
-  await monitor.done(B, term, { kind: 'follow', leader: A, method: 'copy' });
+  await pair.start();
   await follow(B, A);
 });
 
-afterAll(async () => {
-  await Promise.all([A, B].map(removeNode));
-  monitor.close();
-  await dockerQuietly('network', 'rm', NETWORK);
-  await dockerQuietly('rmi', IMAGE);
-});
+afterAll(() => pair.remove());
 
 describe('a standby whose replay is paused', () => {
   it('by a person is left alone', async () => {
@@ -101,7 +65,7 @@ describe('a standby whose replay is paused', () => {
 
   it('because its leader has more of something is restarted (S23)', async () => {
     const before = count(B);
-    monitor.settle(settings({ max_connections: '300' }));
+    settle({ max_connections: '300' });
     await leadAgain(A);
     expect(await psql(A, 'SHOW max_connections')).toBe('300');
     await follow(B, A);
@@ -109,13 +73,13 @@ describe('a standby whose replay is paused', () => {
     // The keeper tells it before it stops the server, which still streams then.
     const shown = () => psql(B, 'SHOW max_connections').catch(() => 'none');
     await expect.poll(shown, { timeout: 30_000 }).toBe('300');
-    await monitor.until(B, streams(A), 'streams again', 30_000);
+    await monitor.until(B, streamsFrom(A), 'streams again', 30_000);
   });
 });
 
 describe('a leader whose settings are lowered', () => {
   it('starts unseen, is promoted, and has them (S23)', async () => {
-    monitor.settle(settings({ max_connections: '200' }));
+    settle({ max_connections: '200' });
     const led = await leadAgain(A);
     expect(led.postgres.state).toBe('primary');
     expect(await psql(A, 'SHOW max_connections')).toBe('200');
@@ -125,13 +89,13 @@ describe('a leader whose settings are lowered', () => {
 
 describe('a server that does not start with its settings', () => {
   it('starts with the former ones, by its exit code alone', async () => {
-    monitor.settle(settings({ max_connections: '200', shared_buffers: '64GB' }));
+    settle({ max_connections: '200', shared_buffers: '64GB' });
     await monitor.done(B, term, { kind: 'stop' });
     await follow(B, A);
     const refused = await monitor.until(B, (s) => s.settings?.refused != null, 'says so', 20_000);
     expect(refused.settings?.refused).toContain('shared_buffers = 64GB: FATAL (postmaster): could not map anonymous');
-    monitor.settle(settings({ max_connections: '200' }));
-    await monitor.until(B, (s) => streams(A)(s) && s.settings?.restart === 'none', 'has them', 20_000);
+    settle({ max_connections: '200' });
+    await monitor.until(B, (s) => streamsFrom(A)(s) && s.settings?.restart === 'none', 'has them', 20_000);
   });
 });
 
@@ -140,7 +104,7 @@ describe('why PostgreSQL ended', () => {
     const before = count(B);
     await kill(B);
     await told(B, before, 'POSTGRES_CRASHED PostgreSQL ended without having been told to: signal SIGKILL');
-    await monitor.until(B, streams(A), 'streams again', 30_000);
+    await monitor.until(B, streamsFrom(A), 'streams again', 30_000);
   });
 
   it('is the PANIC, where it gave up', async () => {
@@ -164,7 +128,7 @@ describe('why PostgreSQL ended', () => {
       monitor.order(B, term, { kind: 'follow', leader: A, method: 'stream' });
       await told(B, before, 'Permission denied');
       await shell(B, `chmod 600 ${DATA}/${file}`);
-      await monitor.until(B, streams(A), 'streams again', 60_000);
+      await monitor.until(B, streamsFrom(A), 'streams again', 60_000);
     }
   });
 });
@@ -181,7 +145,7 @@ describe('data that lacks its log', () => {
     const redo = await psql(B, 'SELECT redo_wal_file FROM pg_control_checkpoint()');
     await docker('kill', B);
     await monitor.wait(() => !monitor.view(B).connected, 'break', 10_000);
-    const image = ['--entrypoint', 'sh', '-v', `${B}-data:/var/lib/postgresql`, IMAGE];
+    const image = ['--entrypoint', 'sh', '-v', `${B}-data:/var/lib/postgresql`, pair.image];
     await docker(
       ...['run', '--rm', '--name', 'wol-cut', ...image, '-c'],
       `cd ${DATA}/pg_wal && for f in 0*; do [ "$f" \\> "${redo}" ] && rm -f "$f"; done; true`,
@@ -193,7 +157,7 @@ describe('data that lacks its log', () => {
     await told(B, before, 'REWIND_FAILED', 30_000);
     expect(noted(B, before, 'without WAL that it needs')).toBe(true);
     monitor.order(B, term, { kind: 'follow', leader: A, method: 'copy' });
-    await monitor.until(B, streams(A), 'streams again', 60_000);
+    await monitor.until(B, streamsFrom(A), 'streams again', 60_000);
   });
 });
 

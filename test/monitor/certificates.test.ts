@@ -1,7 +1,6 @@
 /** Which certificate the nodes get, and when: renewal by the clock, and the user's own files. */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { endOf } from '../../failover/contract/certificate-check';
@@ -10,6 +9,7 @@ import type { TlsConfig } from '../../failover/contract/inputs';
 import { PEM_MAX } from '../../failover/contract/limits';
 import { seal, unseal } from '../../failover/contract/seal';
 import { Certificates } from '../../failover/monitor/certificates';
+import { testFolder } from '../rig/folder';
 
 const KEY = 'k'.repeat(48);
 const DAY_MS = 24 * 3_600_000;
@@ -144,7 +144,7 @@ describe('the user’s own files', () => {
   });
 
   it('are read only when they are files of a sound size', async () => {
-    const folder = mkdtempSync(join(tmpdir(), 'own-files-'));
+    const folder = testFolder();
     const [certificate, key] = [join(folder, 'certificate'), join(folder, 'key')];
     const good = await pair('a');
     writeFileSync(key, good.key);
@@ -164,7 +164,6 @@ describe('the user’s own files', () => {
     expect(await problemWith(() => execFileSync('mkfifo', [certificate]))).toMatch(/is no file of at most/);
     const long = `${good.certificate}${' '.repeat(PEM_MAX)}`;
     expect(await problemWith(() => writeFileSync(certificate, long))).toMatch(/is no file of at most/);
-    rmSync(folder, { recursive: true });
   });
 
   it('that were never good leave the nodes with what they have', async () => {

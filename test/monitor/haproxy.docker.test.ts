@@ -1,32 +1,26 @@
 /** The router with the real HAProxy image. Two nodes answer with their names; clients connect through the slots. */
 
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
-import { chmodSync, chownSync, mkdtempSync, rmSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect as connectTls, type PeerCertificate, type TLSSocket } from 'node:tls';
-import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { budgetFor } from '../../failover/contract/budget';
 import { authorityOf } from '../../failover/contract/certificates';
-import { IDS, PORTS } from '../../failover/contract/layout';
+import { PORTS } from '../../failover/contract/layout';
 import { ApiCertificate } from '../../failover/monitor/router/api-certificate';
 import { Haproxy } from '../../failover/monitor/router/haproxy';
-import { ask, parseEpoch, parseLoads, parseServers } from '../../failover/monitor/router/haproxy-socket';
+import { parseEpoch, parseLoads, parseServers } from '../../failover/monitor/router/haproxy-socket';
 import { renderHaproxyConfig } from '../../stack/haproxy-config';
-import { applyConfig as applyTo } from '../rig/apply-config';
+import { docker, dockerQuietly } from '../keeper/node-containers';
 import { sessionsIn } from '../rig/haproxy-sessions';
+import { RealHaproxy } from '../rig/real-haproxy';
 import { epochMs } from '../rig/wait';
 import { TIMEOUTS } from '../timeouts';
 import { FakeNode } from './fake-node';
 
-const execute = promisify(execFile);
-const ROOT = join(__dirname, '../..');
-const IMAGE = 'mon-test-haproxy:latest';
-const NETWORK = 'mon-test-inner';
-const PROXY = { name: 'mon-test-haproxy', address: '10.213.2.10' };
+const proxy = new RealHaproxy('mon-test', '10.213.2');
 const A = { name: 'mon-test-a', address: '10.213.2.20' };
 const B = { name: 'mon-test-b', address: '10.213.2.21' };
 const API = { name: 'mon-test-api', address: '10.213.2.22' };
@@ -47,17 +41,9 @@ const HOLDING_SHARE = 0.05;
 /** Limit for "refused at once" on a busy machine, ms. */
 const REFUSED_MS = 2_000;
 
-let sockets = '';
 const log: string[] = [];
 let router: Haproxy | null = null;
 let ran: Promise<void> = Promise.resolve();
-
-async function docker(...args: string[]): Promise<string> {
-  return (await execute('docker', args, { env: { ...process.env, DOCKER_BUILDKIT: '0' } })).stdout.trim();
-}
-const quietly = (...args: string[]) => docker(...args).catch(() => '');
-
-const applyConfig = (config: string) => applyTo(PROXY.name, config);
 
 async function until(what: string, condition: () => boolean | Promise<boolean>, limitMs: number = TIMEOUTS.docker) {
   const deadline = performance.now() + limitMs;
@@ -74,7 +60,7 @@ class Client {
   readonly socket: Socket;
 
   constructor(port: number) {
-    this.socket = connect(port, PROXY.address);
+    this.socket = connect(port, proxy.address);
     this.socket.on('data', (chunk) => {
       this.greeting ??= chunk.toString().split('\n')[0] ?? null;
     });
@@ -95,7 +81,7 @@ function client(port = 5432): Client {
 function start(addresses = [A.address, B.address]): Haproxy {
   const made = new Haproxy(
     {
-      sockets,
+      sockets: proxy.sockets,
       clock: { nowMs: () => performance.now() },
       log: { write: (level, subject, code, message) => log.push(`${level} ${subject} ${code} ${message}`) },
     },
@@ -107,20 +93,29 @@ function start(addresses = [A.address, B.address]): Haproxy {
   return made;
 }
 
+/** Closes the write port, and waits for the proof that no session is left, except on `keep`. */
+async function close(made: Haproxy, keep: string): Promise<void> {
+  made.write(null, keep);
+  await until('it is closed and clean', () => made.view().closed && made.view().clean);
+}
+
+async function open(made: Haproxy, address: string): Promise<void> {
+  made.write(address, address);
+  await until(`the slot is open on ${address}`, () => made.view().slot === address);
+}
+
 /** The router as a monitor starts it, with the write slot open on a node. */
 async function openedOn(address: string, addresses: string[]): Promise<Haproxy> {
   const made = start(addresses);
   await until('HAProxy is seen', () => made.view().reachable);
-  made.write(null, address);
-  await until('it is proven clean', () => made.view().closed && made.view().clean);
-  made.write(address, address);
-  await until('the slot is open', () => made.view().slot === address);
+  await close(made, address);
+  await open(made, address);
   return made;
 }
 const openedOnA = () => openedOn(A.address, [A.address, B.address]);
 
 async function noSessionIsLeft(): Promise<boolean> {
-  const sessions = sessionsIn(await ask(join(sockets, 'admin.sock'), 'show sess', 1_000));
+  const sessions = sessionsIn(await proxy.admin('show sess'));
   return sessions.every((s) => s.backend !== 'write');
 }
 
@@ -170,40 +165,58 @@ class Clients {
 }
 
 async function queued(backend: 'write' | 'read'): Promise<number> {
-  const loads = parseLoads(await ask(join(sockets, 'admin.sock'), 'show stat -1 6 -1', 1_000));
+  const loads = parseLoads(await proxy.admin('show stat -1 6 -1'));
   return loads.find((l) => l.backend === backend && l.server === 'BACKEND')?.queued ?? 0;
 }
 
 /** Resolves when so many clients are connected to a port and held there. */
 async function heldOn(port: 'write' | 'read', count: number): Promise<Clients> {
-  const made = new Clients('dial', PROXY.address, port === 'write' ? 5432 : 5433, count);
+  const made = new Clients('dial', proxy.address, port === 'write' ? 5432 : 5433, count);
   await until(`${count} are held`, async () => (await queued(port)) === count);
   return made;
 }
 
 /** Process id of the running worker inside the container. */
 async function worker(): Promise<string> {
-  const epoch = parseEpoch(await ask(join(sockets, 'admin.sock'), 'show info', 1_000));
+  const epoch = parseEpoch(await proxy.admin('show info'));
   return epoch?.split('@')[0] ?? '';
+}
+
+type NodeUse = (node: FakeNode, made: Haproxy) => Promise<void>;
+
+/**
+ * Runs `use` with a node that is a process here, and that each thread of HAProxy asks: the leader, or the standby of B.
+ */
+async function withNode(use: NodeUse, leader = MANY.address): Promise<void> {
+  const node = new FakeNode(MANY.address);
+  await node.listen();
+  try {
+    const made = await openedOn(leader, [MANY.address, B.address]);
+    if (leader !== MANY.address) made.read([MANY.address]);
+    await isAsked(node);
+    await use(node, made);
+  } finally {
+    node.close();
+  }
 }
 
 /** Resolves when each thread of HAProxy asks the node. */
 async function isAsked(node: FakeNode): Promise<void> {
-  const info = await ask(join(sockets, 'admin.sock'), 'show info', 1_000);
+  const info = await proxy.admin('show info');
   const threads = Number(/^Nbthread: (\d+)$/m.exec(info)?.[1]);
   await until('each thread of HAProxy asks the node', () => node.asking.size >= threads);
 }
 
 /** Uptime of the running worker, whole seconds. */
 async function uptimeSeconds(): Promise<number> {
-  const info = await ask(join(sockets, 'admin.sock'), 'show info', 1_000);
+  const info = await proxy.admin('show info');
   return Number(/^Uptime_sec: (\d+)$/m.exec(info)?.[1] ?? 0);
 }
 
 /** Share of a core that a worker takes, measured for `seconds`. */
 async function shareOf(pid: string, seconds: number): Promise<number> {
   const ticks = async () => {
-    const fields = (await docker('exec', PROXY.name, 'cat', `/proc/${pid}/stat`)).split(' ');
+    const fields = (await docker('exec', proxy.name, 'cat', `/proc/${pid}/stat`)).split(' ');
     return Number(fields[13]) + Number(fields[14]);
   };
   const [before, fromMs] = [await ticks(), performance.now()];
@@ -216,30 +229,10 @@ const isRoot = process.getuid?.() === 0;
 // HAProxy's sockets belong to its own group; without root this test cannot open them.
 describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
   beforeAll(async () => {
-    for (const name of [PROXY.name, A.name, B.name, API.name]) await quietly('rm', '-f', name);
-    await quietly('network', 'rm', NETWORK);
-    await docker('build', '-q', '-t', IMAGE, join(ROOT, 'images/haproxy'));
-    await docker('network', 'create', '--subnet', '10.213.2.0/24', NETWORK);
-    sockets = mkdtempSync(join(tmpdir(), 'haproxy-sockets-'));
-    // As the volume: what the monitor writes there belongs to the group that HAProxy has, too.
-    chownSync(sockets, 0, IDS.sockets);
-    chmodSync(sockets, 0o2777);
-    const run = ['run', '-d', '--init', '--network', NETWORK];
-    for (const node of [A, B]) {
-      await docker(
-        ...run,
-        '--name',
-        node.name,
-        '--ip',
-        node.address,
-        IMAGE,
-        'socat',
-        'TCP-LISTEN:5432,fork,reuseaddr',
-        `SYSTEM:echo ${node.name}; cat`,
-      );
-    }
-    await docker(...run, '--name', PROXY.name, '--ip', PROXY.address, '-v', `${sockets}:/run/haproxy`, IMAGE);
-    expect(await applyConfig(CONFIG)).toContain('not running yet');
+    await proxy.createNetwork([A.name, B.name, API.name]);
+    await proxy.start();
+    for (const node of [A, B]) await proxy.serve(node);
+    expect(await proxy.apply(CONFIG)).toContain('not running yet');
   });
 
   afterEach(async () => {
@@ -249,32 +242,27 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
     await ran;
   });
 
-  afterAll(async () => {
-    for (const name of [PROXY.name, A.name, B.name, API.name]) await quietly('rm', '-f', '-v', name);
-    await quietly('network', 'rm', NETWORK);
-    await quietly('rmi', IMAGE);
-    rmSync(sockets, { recursive: true, force: true });
-  });
+  afterAll(() => proxy.remove());
 
   it('refuses a wrong configuration with HAProxy’s message and keeps the former one', async () => {
-    await expect(applyConfig(`${CONFIG}\nfrontend broken\n  bind nonsense\n`)).rejects.toThrow(
+    await expect(proxy.apply(`${CONFIG}\nfrontend broken\n  bind nonsense\n`)).rejects.toThrow(
       /refuses the configuration[\s\S]*nonsense/,
     );
-    await expect(applyConfig('')).rejects.toThrow(/empty/);
-    expect(await docker('exec', PROXY.name, 'haproxy-health').catch(() => 'unhealthy')).not.toBe('unhealthy');
+    await expect(proxy.apply('')).rejects.toThrow(/empty/);
+    expect(await docker('exec', proxy.name, 'haproxy-health').catch(() => 'unhealthy')).not.toBe('unhealthy');
   });
 
   it('is not reloaded for the configuration that it started with', async () => {
-    const workers = () => docker('exec', PROXY.name, 'pidof', 'haproxy');
+    const workers = () => docker('exec', proxy.name, 'pidof', 'haproxy');
     const before = await workers();
-    expect(await applyConfig(CONFIG)).toBe('in place already');
+    expect(await proxy.apply(CONFIG)).toBe('in place already');
     expect(await workers()).toBe(before);
   });
 
   it('has statistics and metrics without a password', async () => {
-    const stats = await fetch(`http://${PROXY.address}:5000/stats`);
+    const stats = await fetch(`http://${proxy.address}:5000/stats`);
     expect(await stats.text()).toContain('node9');
-    const metrics = await fetch(`http://${PROXY.address}:5000/metrics`);
+    const metrics = await fetch(`http://${proxy.address}:5000/metrics`);
     expect(await metrics.text()).toContain('haproxy_process');
   });
 
@@ -283,8 +271,7 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
     await until('HAProxy is seen', () => made.view().reachable);
     expect(made.view().slot).toBeNull();
     const waiting = Array.from({ length: 20 }, () => client());
-    made.write(null, A.address);
-    await until('it is proven clean', () => made.view().closed && made.view().clean);
+    await close(made, A.address);
     await new Promise((resolve) => setTimeout(resolve, 300));
     expect(waiting.every((c) => c.greeting === null && !c.ended)).toBe(true);
     const from = performance.now();
@@ -315,8 +302,7 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
     const made = await openedOnA();
     const session = client();
     await until('it is on A', () => session.greeting === A.name);
-    made.write(null, A.address);
-    await until('it is closed and clean', () => made.view().closed && made.view().clean);
+    await close(made, A.address);
     const held = client();
     await new Promise((resolve) => setTimeout(resolve, 100));
     expect([session.ended, held.greeting]).toEqual([false, null]);
@@ -330,7 +316,7 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
     const session = client();
     await until('it is on A', () => session.greeting === A.name);
     const before = made.view().epoch;
-    expect(await applyConfig(`${CONFIG}# changed\n`)).toBe('reloaded');
+    expect(await proxy.apply(`${CONFIG}# changed\n`)).toBe('reloaded');
     await until('the new worker is seen', () => made.view().reachable && made.view().epoch !== before);
     await until('it is closed', () => made.view().closed);
     expect(session.ended).toBe(false);
@@ -344,13 +330,13 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
     const session = client();
     await until('it is on A', () => session.greeting === A.name);
     const before = made.view().epoch;
-    const startedAt = () => docker('inspect', '-f', '{{.State.StartedAt}}', PROXY.name);
+    const startedAt = () => docker('inspect', '-f', '{{.State.StartedAt}}', proxy.name);
     const started = await startedAt();
     // The entrypoint restarts HAProxy only if it ran for two seconds. On a fast machine the tests before take less
     // time.
     await until('HAProxy has run for two seconds', async () => (await uptimeSeconds()) > 2);
     const from = performance.now();
-    await docker('exec', PROXY.name, 'sh', '-c', 'kill -KILL $(pidof haproxy)');
+    await docker('exec', proxy.name, 'sh', '-c', 'kill -KILL $(pidof haproxy)');
     await until('the old session has ended', () => session.ended);
     await until('HAProxy is back', () => made.view().reachable && made.view().epoch !== before && made.view().closed);
     console.log(`killed → back: ${Math.round(performance.now() - from)} ms`);
@@ -362,7 +348,7 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
 
   it('is not opened by itself after a restart (S15)', async () => {
     const made = await openedOnA();
-    await docker('restart', '-t', '1', PROXY.name);
+    await docker('restart', '-t', '1', proxy.name);
     await until('HAProxy is back', () => made.view().reachable && made.view().closed);
     await new Promise((resolve) => setTimeout(resolve, 600));
     expect(made.view()).toMatchObject({ slot: null, closed: true });
@@ -372,61 +358,29 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
   });
 
   it.each([
-    ['a client', PORTS.haproxyWrite],
-    ['the pooler', PORTS.haproxyPooled],
-  ])('keeps %s, which connects again at once, from a leader that is being killed', async (_, port) => {
-    const leader = new FakeNode(MANY.address);
-    await leader.listen();
-    try {
-      const made = await openedOn(MANY.address, [MANY.address, B.address]);
-      await isAsked(leader);
+    ['a client', PORTS.haproxyWrite, MANY.address],
+    ['the pooler', PORTS.haproxyPooled, MANY.address],
+    ['a reader', PORTS.haproxyRead, B.address],
+  ])('keeps %s, which connects again at once, from a node that is being killed', async (_, port, leader) => {
+    await withNode(async (node, made) => {
       const before = client(port);
       await until('the session is answered', () => before.greeting === MANY.name);
       // The kernel has sent SIGKILL to all processes of the container. A session is the first that ends.
-      leader.kill();
+      node.kill();
       await until('the session has ended', () => before.ended);
       const again = client(port);
-      await leader.end();
-      made.write(null, B.address);
-      await until('it is closed and clean', () => made.view().closed && made.view().clean);
-      made.write(B.address, B.address);
-      await until(
-        'the client is on the next leader, or has met an error',
-        () => again.greeting !== null || again.ended,
-      );
-      expect([again.greeting, leader.metDying]).toEqual([B.name, 0]);
-    } finally {
-      leader.close();
-    }
-  });
-
-  it('keeps a reader, which connects again at once, from a standby that is being killed', async () => {
-    const standby = new FakeNode(MANY.address);
-    await standby.listen();
-    try {
-      const made = await openedOn(B.address, [MANY.address, B.address]);
-      made.read([MANY.address]);
-      await isAsked(standby);
-      const before = client(PORTS.haproxyRead);
-      await until('the session is answered', () => before.greeting === MANY.name);
-      standby.kill();
-      await until('the session has ended', () => before.ended);
-      const again = client(PORTS.haproxyRead);
-      await standby.end();
-      made.read([B.address]);
-      await until('the reader is on the other one, or has met an error', () => again.greeting !== null || again.ended);
-      expect([again.greeting, standby.metDying]).toEqual([B.name, 0]);
-    } finally {
-      standby.close();
-    }
+      await node.end();
+      if (leader === MANY.address) {
+        await close(made, B.address);
+        await open(made, B.address);
+      } else made.read([B.address]);
+      await until('the client is on the other node, or has met an error', () => again.greeting !== null || again.ended);
+      expect([again.greeting, node.metDying]).toEqual([B.name, 0]);
+    }, leader);
   });
 
   it('lets a client go on when the leader’s container has not answered in time, and asks again once it answers', async () => {
-    const leader = new FakeNode(MANY.address);
-    await leader.listen();
-    try {
-      await openedOn(MANY.address, [MANY.address, B.address]);
-      await isAsked(leader);
+    await withNode(async (leader) => {
       leader.silent = true;
       const fromMs = performance.now();
       const held = client();
@@ -439,17 +393,11 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
       const next = client();
       await until('the next one is answered', () => next.greeting === MANY.name);
       expect(leader.answered).toBeGreaterThan(answered);
-    } finally {
-      leader.close();
-    }
+    });
   });
 
   it('asks nothing while clients connect again and again, so that it costs them nothing', async () => {
-    const leader = new FakeNode(MANY.address);
-    await leader.listen();
-    try {
-      await openedOn(MANY.address, [MANY.address, B.address]);
-      await isAsked(leader);
+    await withNode(async (leader) => {
       // Two full seconds with more connects than are asked for, on each thread.
       const untilMs = performance.now() + 3_200;
       while (performance.now() < untilMs) {
@@ -462,35 +410,26 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
       const next = client();
       await until('the next one is answered', () => next.greeting === MANY.name);
       expect(performance.now() - fromMs).toBeLessThan(ALIVE_LIMIT_MS - 10);
-    } finally {
-      leader.close();
-    }
+    });
   });
 
   it('asks no more in a worker that a reload has replaced, so that it ends', async () => {
-    const leader = new FakeNode(MANY.address);
-    await leader.listen();
-    try {
-      await openedOn(MANY.address, [MANY.address, B.address]);
-      await isAsked(leader);
+    await withNode(async () => {
       const old = await worker();
-      expect(await applyConfig(`${CONFIG}# changed again\n`)).toBe('reloaded');
-      const workers = async () => (await docker('exec', PROXY.name, 'pidof', 'haproxy')).split(' ');
+      expect(await proxy.apply(`${CONFIG}# changed again\n`)).toBe('reloaded');
+      const workers = async () => (await docker('exec', proxy.name, 'pidof', 'haproxy')).split(' ');
       await until('the former worker has ended', async () => !(await workers()).includes(old));
-    } finally {
-      leader.close();
-      await applyConfig(CONFIG);
-    }
+    }).finally(() => proxy.apply(CONFIG));
   });
 
   it('listens on the published ports as soon as it starts, also with the configuration of an earlier release', async () => {
-    await applyConfig(CONFIG.replaceAll(/^ +bind :543[6-9]\n/gm, ''));
-    await docker('restart', '-t', '1', PROXY.name);
+    await proxy.apply(CONFIG.replaceAll(/^ +bind :543[6-9]\n/gm, ''));
+    await docker('restart', '-t', '1', proxy.name);
     const made = await openedOnA();
     const published = client(PORTS.haproxyWritePublished);
     await until('a client of the published port is answered', () => published.greeting === A.name || published.ended);
     expect(published.ended).toBe(false);
-    expect(await applyConfig(CONFIG)).toBe('in place already');
+    expect(await proxy.apply(CONFIG)).toBe('in place already');
     expect(made.view().slot).toBe(A.address);
   });
 
@@ -518,8 +457,7 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
     const onB = readers.filter((c) => c.greeting === B.name);
     expect([onA.length, onB.length]).toEqual([2, 2]);
     made.read([B.address]);
-    made.write(null, B.address);
-    await until('it is closed and clean', () => made.view().closed && made.view().clean);
+    await close(made, B.address);
     expect(onA.every((c) => c.ended)).toBe(true);
     expect(onB.every((c) => !c.ended)).toBe(true);
   });
@@ -539,20 +477,20 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
     const made = await openedOnA();
     const unreached = () => Object.keys(made.view().unreached ?? {});
     await until('both are asked', async () => {
-      const answer = await ask(join(sockets, 'admin.sock'), 'show servers state reach', 1_000);
+      const answer = await proxy.admin('show servers state reach');
       return parseServers(answer).filter((s) => !s.maintenance && s.port === 5432).length === 2;
     });
     await new Promise((resolve) => setTimeout(resolve, 1_500));
     expect(unreached()).toEqual([]);
     const from = performance.now();
-    await docker('network', 'disconnect', NETWORK, A.name);
+    await docker('network', 'disconnect', proxy.network, A.name);
     await until('A is not reached', () => unreached().length > 0);
     console.log(`cut off → HAProxy's connect fails: ${Math.round(performance.now() - from)} ms`);
     expect(unreached()).toEqual([A.address]);
     const since = made.view().unreached?.[A.address];
     await new Promise((resolve) => setTimeout(resolve, 1_500));
     expect(made.view().unreached).toEqual({ [A.address]: since });
-    await docker('network', 'connect', '--ip', A.address, NETWORK, A.name);
+    await docker('network', 'connect', '--ip', A.address, proxy.network, A.name);
     await until('A is reached again', () => unreached().length === 0);
   });
 
@@ -570,10 +508,8 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
     const load = Array.from({ length: 8 }, reconnecting);
     for (let i = 0; i < 20; i++) {
       const next = i % 2 === 0 ? B.address : A.address;
-      made.write(null, next);
-      await until('closed and clean', () => made.view().closed && made.view().clean);
-      made.write(next, next);
-      await until('open', () => made.view().slot === next);
+      await close(made, next);
+      await open(made, next);
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
     going = false;
@@ -584,7 +520,7 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
   it('ends no session on the open slot when sessions of the closed slot end by themselves at the same time (decision 17)', async () => {
     const made = await openedOnA();
     let going = true;
-    let open: string | null = A.name;
+    let onOpen: string | null = A.name;
     const hit: string[] = [];
     // Clients leave at any moment, also while sessions are being ended, and connect again at once. A new session then
     // gets the memory address of the one that ended, by which HAProxy names sessions.
@@ -592,20 +528,18 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
       while (going) {
         const c = new Client(5432);
         await new Promise((resolve) => setTimeout(resolve, 20 + Math.random() * 180));
-        if (c.ended && c.greeting !== null && c.greeting === open)
-          hit.push(`a session on ${open} was ended, which is open`);
+        if (c.ended && c.greeting !== null && c.greeting === onOpen)
+          hit.push(`a session on ${onOpen} was ended, which is open`);
         c.socket.destroy();
       }
     };
     const load = Array.from({ length: 60 }, restless);
     for (let i = 0; i < 25; i++) {
       const next = i % 2 === 0 ? B : A;
-      open = null;
-      made.write(null, next.address);
-      await until('closed and clean', () => made.view().closed && made.view().clean);
-      made.write(next.address, next.address);
-      await until('open', () => made.view().slot === next.address);
-      open = next.name;
+      onOpen = null;
+      await close(made, next.address);
+      await open(made, next.address);
+      onOpen = next.name;
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
     going = false;
@@ -616,13 +550,9 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
 
   it('lets 4,000 held clients of the write port in as soon as the next leader is open (S2, S19)', async () => {
     await new Clients('serve', MANY.address, 5432, MANY.name).next('listening');
-    const made = start([A.address, MANY.address]);
-    made.write(null, A.address);
+    const made = await openedOn(A.address, [A.address, MANY.address]);
     // The loop always sets a wish for both ports. The router looks every 4 ms until both ports are as wished.
     made.read([]);
-    await until('closed and clean', () => made.view().closed && made.view().clean);
-    made.write(A.address, A.address);
-    await until('open on A', () => made.view().slot === A.address);
     const old = client();
     await until('a session is on A', () => old.greeting === A.name);
     made.write(null, A.address);
@@ -634,8 +564,7 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
     // clean.
     const fromMs = epochMs();
     old.socket.destroy();
-    made.write(null, MANY.address);
-    await until('closed and clean', () => made.view().closed && made.view().clean);
+    await close(made, MANY.address);
     const cleanMs = epochMs() - fromMs;
     made.write(MANY.address, MANY.address);
     const first = await held.next('first');
@@ -650,11 +579,7 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
 
   it('ends established sessions of the old leader under 4,000 held clients, too (S2)', async () => {
     await new Clients('serve', MANY.address, 5432, MANY.name).next('listening');
-    const made = start([A.address, MANY.address]);
-    made.write(null, A.address);
-    await until('closed and clean', () => made.view().closed && made.view().clean);
-    made.write(A.address, A.address);
-    await until('open on A', () => made.view().slot === A.address);
+    const made = await openedOn(A.address, [A.address, MANY.address]);
     const old = Array.from({ length: 20 }, () => client());
     await until('they are on A', () => old.every((c) => c.greeting === A.name));
     made.write(null, A.address);
@@ -662,8 +587,7 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
     const held = await heldOn('write', HELD);
     expect(old.some((c) => c.ended)).toBe(false);
     const fromMs = epochMs();
-    made.write(null, MANY.address);
-    await until('closed and clean', () => made.view().closed && made.view().clean);
+    await close(made, MANY.address);
     const cleanMs = epochMs() - fromMs;
     expect(old.every((c) => c.ended)).toBe(true);
     made.write(MANY.address, MANY.address);
@@ -677,19 +601,14 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
 
   it('holds 4,000 clients on the read port, and both ports go on working (S13)', async () => {
     await new Clients('serve', MANY.address, 5432, MANY.name).next('listening');
-    const made = start([A.address, MANY.address]);
-    made.write(null, A.address);
+    const made = await openedOn(A.address, [A.address, MANY.address]);
     made.read([]);
-    await until('closed and clean', () => made.view().closed && made.view().clean);
-    made.write(A.address, A.address);
-    await until('open on A', () => made.view().slot === A.address);
     const held = await heldOn('read', HELD);
     const share = await shareOf(await worker(), 3);
     const writer = client();
     await until('a session is on A', () => writer.greeting === A.name);
     const fromMs = epochMs();
-    made.write(null, MANY.address);
-    await until('closed and clean', () => made.view().closed && made.view().clean);
+    await close(made, MANY.address);
     const cleanMs = epochMs() - fromMs;
     expect(writer.ended).toBe(true);
     made.write(MANY.address, MANY.address);
@@ -708,11 +627,10 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
     'refuses a client of the %s port at once when all places are taken',
     async (port) => {
       const made = start();
-      made.write(null, A.address);
       made.read([]);
-      await until('closed and clean', () => made.view().closed && made.view().clean);
+      await close(made, A.address);
       const tooMany = 200;
-      const dialled = new Clients('dial', PROXY.address, port === 'write' ? 5432 : 5433, BUDGET.port + tooMany);
+      const dialled = new Clients('dial', proxy.address, port === 'write' ? 5432 : 5433, BUDGET.port + tooMany);
       await until('all places are taken', async () => (await queued(port)) === BUDGET.port);
       const late = client(port === 'write' ? 5432 : 5433);
       const fromMs = performance.now();
@@ -726,15 +644,14 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
 
   it('closes held clients after holdTimeout; a worker that only finishes old sessions holds them as cheaply', async () => {
     const holdTimeoutMs = 15_000;
-    expect(await applyConfig(configWith(holdTimeoutMs))).toBe('reloaded');
+    expect(await proxy.apply(configWith(holdTimeoutMs))).toBe('reloaded');
     try {
       const made = start();
-      made.write(null, A.address);
       made.read([]);
-      await until('closed and clean', () => made.view().closed && made.view().clean);
+      await close(made, A.address);
       const held = await heldOn('write', HELD);
       const old = await worker();
-      expect(await applyConfig(`${configWith(holdTimeoutMs)}# changed\n`)).toBe('reloaded');
+      expect(await proxy.apply(`${configWith(holdTimeoutMs)}# changed\n`)).toBe('reloaded');
       // Once the router has seen the new worker, it looks rarely again.
       await until('the new worker is closed and clean', async () => {
         const now = await worker();
@@ -754,7 +671,7 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
       expect(shortest).toBeGreaterThan(holdTimeoutMs - 100);
       expect(last).toBeLessThan(holdTimeoutMs + 2_000);
     } finally {
-      await applyConfig(CONFIG);
+      await proxy.apply(CONFIG);
     }
   });
 
@@ -767,24 +684,21 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
     ];
     const serve =
       'printf "%s" "$0" > /tmp/answer; chmod 755 /tmp/answer; exec socat TCP-LISTEN:8000,fork,reuseaddr EXEC:/tmp/answer';
-    await docker(
-      ...['run', '-d', '--init', '--network', NETWORK, '--name', API.name, '--ip', API.address],
-      ...['--network-alias', 'backend', IMAGE, 'sh', '-c', serve, script.join('\n')],
-    );
+    await proxy.run(API, '--network-alias', 'backend', proxy.image, 'sh', '-c', serve, script.join('\n'));
     const made = await openedOnA();
     const authority = await authorityOf('s'.repeat(48));
     const ca = authority.certificate();
-    const issue = (more: string[]) => authority.issue({ names: [PROXY.address, ...more], atMs: Date.now() });
+    const issue = (more: string[]) => authority.issue({ names: [proxy.address, ...more], atMs: Date.now() });
     const [first, second] = [issue([]), issue(['renewed'])];
-    const api = new ApiCertificate(sockets, { write: (...line) => log.push(line.join(' ')) }, '/run/haproxy');
+    const api = new ApiCertificate(proxy.sockets, { write: (...line) => log.push(line.join(' ')) }, '/run/haproxy');
     const show = async (pair: typeof first) => {
       api.want(pair);
       await api.look();
     };
     try {
-      // While the monitor is away, HAProxy starts with a certificate that nobody trusts.
+      // While the monitor is away, HAProxy starts with a certificate that no client trusts.
       const https = renderHaproxyConfig({ holdTimeoutMs: 30_000, budget: BUDGET, backendHost: 'backend', https: true });
-      expect(await applyConfig(https)).toBe('reloaded');
+      expect(await proxy.apply(https)).toBe('reloaded');
       expect((await talk(null)).certificate.subject.CN).toBe('not the certificate yet');
       await until('the slot is open on A', () => {
         if (made.view().closed) made.write(A.address, A.address);
@@ -810,14 +724,14 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
       expect(log.filter((line) => line.includes('CERTIFICATE_REFUSED'))).toEqual([]);
 
       // A new worker reads the file, also without a monitor.
-      expect(await applyConfig(`${https}# changed\n`)).toBe('reloaded');
+      expect(await proxy.apply(`${https}# changed\n`)).toBe('reloaded');
       expect((await talk(ca)).certificate.serialNumber).toBe(serialOf(second));
       await show({ certificate: first.certificate, key: second.key });
       expect(log.filter((line) => line.includes('CERTIFICATE_REFUSED'))).toHaveLength(1);
       expect(log.join()).not.toContain('PRIVATE KEY');
     } finally {
-      await applyConfig(CONFIG);
-      await quietly('rm', '-f', API.name);
+      await proxy.apply(CONFIG);
+      await dockerQuietly('rm', '-f', API.name);
     }
   });
 });
@@ -826,7 +740,7 @@ describe.skipIf(!isRoot)('the router with a real HAProxy', () => {
 function dialTls(ca: string | null): Promise<TLSSocket> {
   return new Promise((resolve, reject) => {
     const trust = ca === null ? { rejectUnauthorized: false } : { ca };
-    const socket = connectTls({ host: PROXY.address, port: 8000, ...trust });
+    const socket = connectTls({ host: proxy.address, port: 8000, ...trust });
     socket.once('secureConnect', () => resolve(socket)).once('error', reject);
     socket.setTimeout(10_000, () => socket.destroy(new Error('no answer')));
   });

@@ -1,9 +1,9 @@
-import { copyFile, mkdir, mkdtemp, open, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { copyFile, mkdir, open, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { formatJson, formatLine, linesTo, localTime, oneLine } from '../../failover/contract/log-line';
 import { FileLog } from '../../failover/monitor/log';
+import { testFolder } from '../rig/folder';
 
 vi.mock('node:fs/promises', async (original) => {
   const real = await original<typeof import('node:fs/promises')>();
@@ -12,11 +12,10 @@ vi.mock('node:fs/promises', async (original) => {
 
 let folder = '';
 beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'log-'));
+  folder = testFolder();
 });
 afterEach(async () => {
   vi.resetAllMocks();
-  await rm(folder, { recursive: true, force: true });
 });
 
 const AT = new Date('2026-11-24T21:55:22.123Z');

@@ -1,24 +1,19 @@
 /** The way in with the real HAProxy and two real PostgreSQL servers: places, PostgreSQL's refusal, cancel requests. */
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { Client } from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { budgetOf } from '../../failover/contract/budget';
 import { Haproxy } from '../../failover/monitor/router/haproxy';
-import { ask, parseLoads } from '../../failover/monitor/router/haproxy-socket';
+import { parseLoads } from '../../failover/monitor/router/haproxy-socket';
 import { renderHaproxyConfig } from '../../stack/haproxy-config';
 import { buildImage, docker, dockerQuietly } from '../keeper/node-containers';
-import { applyConfig as applyTo } from '../rig/apply-config';
+import { RealHaproxy } from '../rig/real-haproxy';
 import { waitFor } from '../rig/wait';
 
-const ROOT = join(__dirname, '../..');
-const NETWORK = 'places-test';
-const IMAGES = { haproxy: 'places-test-haproxy:test', postgres: 'places-test-postgres:test' };
-const PROXY = { name: 'places-test-haproxy', address: '10.213.7.10' };
+const proxy = new RealHaproxy('places-test', '10.213.7');
+const IMAGE = 'places-test-postgres:test';
 const A = { name: 'places-test-a', address: '10.213.7.20' };
 const B = { name: 'places-test-b', address: '10.213.7.21' };
 const PORT = { write: 5432, read: 5433, writePublished: 5436 };
@@ -41,14 +36,10 @@ const SERVE = `
   exec $bin/postgres -D /tmp/data -k /tmp -c listen_addresses='*' -c max_connections=${BUDGET.maxConnections} \
     -c superuser_reserved_connections=5 -c reserved_connections=10 -c fsync=off`;
 
-let sockets = '';
 let router: Haproxy | null = null;
 let ran: Promise<void> = Promise.resolve();
 const clients: Client[] = [];
 
-const applyConfig = (config: string) => applyTo(PROXY.name, config);
-
-const admin = (commands: string) => ask(join(sockets, 'admin.sock'), commands, 1_000);
 const psql = (node: string, sql: string) =>
   docker('exec', node, '/usr/lib/postgresql/17/bin/psql', '-XAtq', '-h', '/tmp', '-U', 'postgres', '-c', sql);
 
@@ -62,13 +53,13 @@ function logOf(node: string): Promise<string> {
 }
 
 async function loadOn(backend: 'write' | 'read', server: string) {
-  const loads = parseLoads(await admin('show stat -1 6 -1'));
+  const loads = parseLoads(await proxy.admin('show stat -1 6 -1'));
   return loads.find((load) => load.backend === backend && load.server === server);
 }
 
 /** A session of an ordinary role. Rejects as the client does. */
 async function session(port: number = PORT.write): Promise<Client> {
-  const client = new Client({ host: PROXY.address, port, user: 'app', password: PASSWORD, database: 'postgres' });
+  const client = new Client({ host: proxy.address, port, user: 'app', password: PASSWORD, database: 'postgres' });
   client.on('error', () => undefined);
   clients.push(client);
   await client.connect();
@@ -88,7 +79,7 @@ const keyOf = (client: Client) => client as unknown as { processID: number; secr
 /** Sends bytes on a connection of its own. Resolves with how long it was open, ms. */
 async function send(port: number, bytes: Buffer, limitMs = LIMIT_MS): Promise<number> {
   const fromMs = performance.now();
-  const socket = connect({ host: PROXY.address, port });
+  const socket = connect({ host: proxy.address, port });
   socket.on('error', () => undefined);
   socket.resume();
   socket.setTimeout(limitMs, () => socket.destroy());
@@ -120,32 +111,18 @@ async function cancelled(client: Client, port: number): Promise<{ code: string; 
 
 describe.skipIf(process.getuid?.() !== 0)('the way in', () => {
   beforeAll(async () => {
-    for (const { name } of [PROXY, A, B]) await dockerQuietly('rm', '-f', '-v', name);
-    await dockerQuietly('network', 'rm', NETWORK);
-    await docker('build', '-q', '-t', IMAGES.haproxy, join(ROOT, 'images/haproxy'));
-    await buildImage(IMAGES.postgres);
-    await docker('network', 'create', '--subnet', '10.213.7.0/24', NETWORK);
-    sockets = mkdtempSync(join(tmpdir(), 'places-sockets-'));
-    chmodSync(sockets, 0o777);
-    const run = ['run', '-d', '--init', '--network', NETWORK];
-    for (const { name, address } of [A, B]) {
-      await docker(...run, '--name', name, '--ip', address, '--entrypoint', 'sh', IMAGES.postgres, '-c', SERVE);
-    }
-    const volume = `${sockets}:/run/haproxy`;
-    await docker(...run, '--name', PROXY.name, '--ip', PROXY.address, '-v', volume, IMAGES.haproxy);
-    await applyConfig(renderHaproxyConfig({ holdTimeoutMs: HOLD_MS, budget: BUDGET, backendHost: null }));
+    await proxy.createNetwork([A.name, B.name]);
+    await buildImage(IMAGE);
+    for (const node of [A, B]) await proxy.run(node, '--entrypoint', 'sh', IMAGE, '-c', SERVE);
+    await proxy.start();
+    await proxy.apply(renderHaproxyConfig({ holdTimeoutMs: HOLD_MS, budget: BUDGET, backendHost: null }));
     for (const { name } of [A, B]) {
-      const ready = () =>
-        psql(name, `SELECT 1`).then(
-          () => true,
-          () => false,
-        );
-      await waitFor(`${name} to serve`, LIMIT_MS, ready, 50);
+      await waitFor(`${name} to serve`, LIMIT_MS, () => psql(name, 'SELECT 1'), 50);
       await psql(name, `CREATE ROLE app LOGIN PASSWORD '${PASSWORD}'`);
     }
     router = new Haproxy(
       {
-        sockets,
+        sockets: proxy.sockets,
         clock: { nowMs: () => performance.now() },
         log: { write: () => undefined },
       },
@@ -175,10 +152,8 @@ describe.skipIf(process.getuid?.() !== 0)('the way in', () => {
   afterAll(async () => {
     router?.stop();
     await ran;
-    for (const { name } of [PROXY, A, B]) await dockerQuietly('rm', '-f', '-v', name);
-    await dockerQuietly('network', 'rm', NETWORK);
-    for (const image of Object.values(IMAGES)) await dockerQuietly('rmi', image);
-    rmSync(sockets, { recursive: true, force: true });
+    await proxy.remove();
+    await dockerQuietly('rmi', IMAGE);
   });
 
   async function takeAll(): Promise<void> {
@@ -285,7 +260,7 @@ describe.skipIf(process.getuid?.() !== 0)('the way in', () => {
     const startup = Buffer.from('\0\0\0\0\0\x03\0\0user\0app\0database\0postgres\0\0', 'latin1');
     startup.writeInt32BE(startup.length, 0);
     for (const pauseMs of [0, 5]) {
-      const socket = connect({ host: PROXY.address, port: PORT.write });
+      const socket = connect({ host: proxy.address, port: PORT.write });
       if (pauseMs === 0) {
         await new Promise((resolve) => setTimeout(resolve, 4_000));
         socket.write(startup);
@@ -304,12 +279,12 @@ describe.skipIf(process.getuid?.() !== 0)('the way in', () => {
   it('lets in clients of the configured networks alone on the published port', async () => {
     const config = (clientNetworks: string[]) =>
       renderHaproxyConfig({ holdTimeoutMs: HOLD_MS, budget: BUDGET, backendHost: null, clientNetworks });
-    await applyConfig(config(['192.0.2.0/24']));
+    await proxy.apply(config(['192.0.2.0/24']));
     await waitFor('the new worker to be closed', LIMIT_MS, () => Promise.resolve(router?.view().closed === true), 5);
     await open();
     expect(await codeOf(session(PORT.writePublished))).not.toBe('none');
     expect(await codeOf(session())).toBe('none');
-    await applyConfig(config(['192.0.2.0/24', '10.213.7.1/32']));
+    await proxy.apply(config(['192.0.2.0/24', '10.213.7.1/32']));
     await waitFor('the new worker to be closed', LIMIT_MS, () => Promise.resolve(router?.view().closed === true), 5);
     await open();
     expect(await codeOf(session(PORT.writePublished))).toBe('none');

@@ -7,7 +7,10 @@ import type { Look } from '../../failover/monitor/router/workers';
 type Backend = 'write' | 'read';
 const LOOK_MS = 50;
 
-/** HAProxy with one node: limits, places and queues, as `show stat` shows them. PostgreSQL refuses beyond its own number. */
+/**
+ * HAProxy with one node: limits, places and queues, as `show stat` shows them. PostgreSQL refuses beyond its own
+ * number.
+ */
 class OneNode {
   readonly limit: Record<Backend, number>;
   readonly open: Record<Backend, boolean> = { write: true, read: false };

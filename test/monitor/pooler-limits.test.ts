@@ -1,12 +1,10 @@
 /** Limits of the pooler's connection: a program that reaches the monitor's port holds nothing up, nor for long. */
-import { mkdtempSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { derivedPassword } from '../../failover/contract/proof';
 import { PoolerServer } from '../../failover/monitor/pooler/server';
 import { MonitorLink } from '../../failover/pooler/monitor-link';
+import { testFolder } from '../rig/folder';
 import { waitFor } from '../rig/wait';
 
 const CLUSTER_KEY = 'c'.repeat(48);
@@ -20,7 +18,7 @@ let server: PoolerServer;
 let codes: string[] = [];
 
 beforeEach(async () => {
-  sockets = mkdtempSync(join(tmpdir(), 'pooler-limits-'));
+  sockets = testFolder();
   const said: string[] = [];
   codes = said;
   const ports = {
@@ -34,7 +32,6 @@ beforeEach(async () => {
 afterEach(async () => {
   for (const end of ended.splice(0)) end();
   await server.close();
-  rmSync(sockets, { recursive: true, force: true });
 });
 
 /** A program that connects and says nothing. */

@@ -1,7 +1,6 @@
 /** The monitor's side and the supervisor's side of the lease, over real sockets. */
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
@@ -15,6 +14,7 @@ import { derivedPassword, proof } from '../../failover/contract/proof';
 import { unseal } from '../../failover/contract/seal';
 import { PoolerServer } from '../../failover/monitor/pooler/server';
 import { MonitorLink } from '../../failover/pooler/monitor-link';
+import { testFolder } from '../rig/folder';
 import { waitFor } from '../rig/wait';
 
 const CLUSTER_KEY = 'c'.repeat(48);
@@ -26,12 +26,11 @@ const ended: (() => void)[] = [];
 let sockets = '';
 
 beforeEach(() => {
-  sockets = mkdtempSync(join(tmpdir(), 'pooler-server-'));
+  sockets = testFolder();
 });
 
 afterEach(() => {
   for (const end of ended.splice(0)) end();
-  rmSync(sockets, { recursive: true, force: true });
 });
 
 async function rig(key = derivedPassword(CLUSTER_KEY, 'pooler')) {

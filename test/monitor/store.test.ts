@@ -1,19 +1,18 @@
 import { createHash } from 'node:crypto';
-import { copyFile, mkdtemp, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { copyFile, open, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import { FileStore, STORE_FORMAT } from '../../failover/monitor/coordination/store';
+import { testFolder } from '../rig/folder';
 
 const SLOT_BYTES = 256 * 1024;
 const { encode, decode } = STORE_FORMAT;
 let folder = '';
 
 beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'store-'));
+  folder = testFolder();
 });
-afterEach(() => rm(folder, { recursive: true, force: true }));
 
 /** Opens, uses and closes a store, as one run of the monitor does. */
 async function life<T>(work: (store: FileStore) => Promise<T>): Promise<T> {

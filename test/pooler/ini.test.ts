@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { PoolerConfig } from '../../failover/contract/pooler';
 import { type HeldTls, iniOf, usersOf } from '../../failover/pooler/ini';
+import { VERIFIER } from '../rig/verifier';
 
-const VERIFIER = `SCRAM-SHA-256$4096:${'A'.repeat(22)}==$${'B'.repeat(43)}=:${'C'.repeat(43)}=`;
 const CONFIG: PoolerConfig = {
   monitor: { host: '10.0.0.11', port: 7401 },
   key: 'k'.repeat(64),

@@ -1,6 +1,6 @@
 /**
- * The pooler with real containers: what its clients see of a killed leader, of planned switchovers, of a dead monitor and
- * of its own death, and the known holes of PgBouncer that its configuration keeps out.
+ * The pooler with real containers: what its clients see of a killed leader, of planned switchovers, of a dead monitor
+ * and of its own death, and the known holes of PgBouncer that its configuration keeps out.
  */
 import { X509Certificate } from 'node:crypto';
 import { connect } from 'node:net';
@@ -10,8 +10,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { PAUSE_LEASE_MS, RENEW_EVERY_MS } from '../../failover/contract/pooler';
 import { shownBy } from '../../failover/pooler/shown';
 import { docker } from '../keeper/node-containers';
+import { PASSWORD } from '../monitor/real-cluster';
 import { waitFor } from '../rig/wait';
-import { PASSWORD, PooledCluster } from './pooled-cluster';
+import { PooledCluster } from './pooled-cluster';
 
 const LIMIT_MS = 30_000;
 /** PostgreSQL manual, "Message Formats", SSLRequest. */
@@ -90,7 +91,10 @@ function psql(options: string, sql = 'SELECT 1'): Promise<string> {
   return docker('exec', cluster.standby, 'psql', '-XAtqw', `${login} connect_timeout=5 ${options}`, '-c', sql);
 }
 
-/** The files `/tmp/ca.pem` and `/tmp/other.pem` for {@link psql}: the stack's authority, and one that is not the stack's. */
+/**
+ * The files `/tmp/ca.pem` and `/tmp/other.pem` for {@link psql}: the stack's authority, and one that is not the
+ * stack's.
+ */
 async function giveAuthorities(): Promise<void> {
   const [own, other] = [await cluster.nextLeaf(), await cluster.nextLeaf('o'.repeat(48))];
   for (const [name, { authority = '' }] of [['ca', own] as const, ['other', other] as const])

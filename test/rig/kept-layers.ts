@@ -1,7 +1,7 @@
 /**
- * Builds the images before the first test that needs Docker, and keeps their layers until the last one has ended. Each file
- * builds its images as ever and removes them at its end; without these tags the layers would go with them, and the next
- * file would fetch and install Debian's packages anew.
+ * Builds the images before the first test that needs Docker, and keeps their layers until the last one has ended. Each
+ * file builds its images as ever and removes them at its end; without these tags the layers would go with them, and the
+ * next file would fetch and install Debian's packages anew.
  */
 import { join } from 'node:path';
 import { removeImage } from '../../scripts/lib/docker';
@@ -24,7 +24,9 @@ interface Kept {
   args?: Readonly<Record<string, string>>;
 }
 
-/** What is kept, in the order in which one build uses the layers of another. The lists are independent of each other. */
+/**
+ * What is kept, in the order in which one build uses the layers of another. The lists are independent of each other.
+ */
 function kept(): Kept[][] {
   const { settings } = checkConfig({});
   if (settings === undefined) throw new Error('the defaults of the config are refused');

@@ -63,7 +63,10 @@ export function stackOf(name: string): Stack {
 export interface OwnStackOptions {
   /** Name of the stack and of its folder under `state/`. With a dash it is the prefix of the containers' names. */
   name: string;
-  /** Base of the published ports: statistics at this number, backend +80, monitor +88, pooler +432, writes +434, reads +435. */
+  /**
+   * Base of the published ports: statistics at this number, backend +80, monitor +88, pooler +432, writes +434, reads
+   * +435.
+   */
   ports: number;
   /** First three numbers of the inner network's addresses, for example 10.98.30. */
   subnet: string;

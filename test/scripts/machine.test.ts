@@ -1,17 +1,16 @@
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { makeScript } from '../../scripts/lib/base-image';
 import { isDebianLike } from '../../scripts/lib/debian';
 import { removeStalePid } from '../../scripts/lib/engine';
 import { CommandError, run, runOk } from '../../scripts/lib/exec';
+import { testFolder } from '../rig/folder';
 
 let folder: string;
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'scr-machine-'));
+  folder = testFolder();
 });
-afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 describe('running a program', () => {
   test('gives its output, its lines as they come, and its exit code', async () => {

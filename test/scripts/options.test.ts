@@ -12,7 +12,7 @@ describe('options of the commands', () => {
 
   it('take names of a list, or all of them', () => {
     expect(someOf('only', 'b,a', ['a', 'b', 'c'])).toEqual(['b', 'a']);
-    expect(someOf('only', undefined, ['a', 'b'])).toEqual(['a', 'b']);
+    expect(someOf('only', null, ['a', 'b'])).toEqual(['a', 'b']);
     expect(() => someOf('only', 'a,x,y', ['a', 'b'])).toThrow('--only x,y: allowed are a, b');
   });
 });

@@ -1,18 +1,17 @@
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { run } from '../../scripts/lib/exec';
 import { PATHS, requireFolders } from '../../scripts/lib/paths';
+import { testFolder } from '../rig/folder';
 
 /** A limit, not an expectation: without the look set-up would never end. */
 const LIMIT_MS = 60_000;
 
 let folder: string;
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'paths-'));
+  folder = testFolder();
 });
-afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 describe('the folders of this product', () => {
   test('may be missing, with those above them, and nothing is made by the look', () => {

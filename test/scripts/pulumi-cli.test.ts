@@ -1,15 +1,15 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { dependencies } from '../../package.json';
 import { exportLine, provideCli } from '../../scripts/lib/pulumi-cli';
+import { testFolder } from '../rig/folder';
 
 const context = { progress: () => {}, signal: new AbortController().signal };
 
 let folder: string;
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'scr-cli-'));
+  folder = testFolder();
   vi.stubEnv('PULUMI_HOME', join(folder, 'home'));
   vi.stubEnv('XDG_CACHE_HOME', join(folder, 'cache'));
   vi.stubEnv('PATH', `${join(folder, 'bin')}:${process.env.PATH}`);
@@ -17,7 +17,6 @@ beforeEach(() => {
 afterEach(() => {
   vi.unstubAllEnvs();
   vi.restoreAllMocks();
-  rmSync(folder, { recursive: true, force: true });
 });
 
 /** Puts something on PATH that answers as a Pulumi CLI would. */

@@ -1,26 +1,26 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { hostname, tmpdir } from 'node:os';
+import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { whereThingsAre } from '../../scripts/lib/guide';
 import { lockHint, staleLock } from '../../scripts/lib/locks';
 import { passphraseFor } from '../../scripts/lib/passphrase';
 import { PATHS } from '../../scripts/lib/paths';
 import { localStateFolder, lockFolder, readStack, stackLabel } from '../../scripts/lib/stack';
+import { testFolder } from '../rig/folder';
 
 /** As Pulumi makes it for the passphrase `secret`. */
 const SALT = 'v1:h2vEb6lzLXg=:v1:r1IApWAFvFHngTBt:OFgFsMzWTBNYVBNAf/qUrJLJ5pe/pQ==';
 
 let folder: string;
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'scr-stack-'));
+  folder = testFolder();
   writeFileSync(
     join(folder, 'Pulumi.yaml'),
     'name: demo\nbackend:\n  url: file://./state\nconfig:\n  writePort: { type: integer, default: 5434 }\n',
   );
   writeFileSync(join(folder, 'Pulumi.prod.yaml'), 'encryptionsalt: v1:x\nconfig:\n  demo:writePort: 6000\n');
 });
-afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 describe('the stack as its files describe it', () => {
   test('takes the stack before the schema before the fallback', () => {

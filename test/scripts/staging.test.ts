@@ -1,28 +1,18 @@
-import {
-  chmodSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  utimesSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { addTree, bundleImages, type Context, writeContext } from '../../scripts/lib/staging';
+import { testFolder } from '../rig/folder';
 
 const file = (text: string, executable = false) => ({ content: Buffer.from(text), executable });
 
 let folder: string;
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'scr-staging-'));
+  folder = testFolder();
 });
 const umask = process.umask();
 afterEach(() => {
   process.umask(umask);
-  rmSync(folder, { recursive: true, force: true });
 });
 
 const modeOf = (path: string): number => statSync(join(folder, path)).mode & 0o777;

@@ -1,4 +1,6 @@
-/** Groups of extreme values. Each group gives every setting a value, and every pair of values is in one of them. Pure. */
+/**
+ * Groups of extreme values. Each group gives every setting a value, and every pair of values is in one of them. Pure.
+ */
 import { criteria, make } from 'covertable';
 import type { Extremes } from './extremes';
 

@@ -21,7 +21,9 @@ const TABLE = 'public.settings_writes';
 export const PAUSE_LIMIT_MS = 2_000;
 /** Until something that takes a moment counts as never, ms. */
 const NEVER_MS = 60_000;
-/** 20 ms between two writes of the held, 100 ms of the fresh client: the log of every statement is a part of the test. */
+/**
+ * 20 ms between two writes of the held, 100 ms of the fresh client: the log of every statement is a part of the test.
+ */
 const SLOWER = 10;
 const PROBLEMS_MAX = 10;
 

@@ -3,17 +3,18 @@
  *
  *     npm run test:settings -- [--only g01,g07] [--list] [--keep] [--fresh] [--stack settingsx]
  *
- * The stack is the test's own. All groups take about 10 minutes on two idle cores: 16 groups of 20 to 45 s. A group that
- * has passed with the same values is not run again, so an interrupted run goes on where it was, also after a mend: the
- * page names the commit of each group, and `--fresh` runs all of them again. `--keep` leaves the stack up. Results go to
- * docs/results/; the exit code is 1 when a group failed.
+ * The stack is the test's own. All groups take about 10 minutes on two idle cores: 16 groups of 20 to 45 s. A group
+ * that has passed with the same values is not run again, so an interrupted run goes on where it was, also after a mend:
+ * the page names the commit of each group, and `--fresh` runs all of them again. `--keep` leaves the stack up. Results
+ * go to docs/results/; the exit code is 1 when a group failed.
  */
 import { join } from 'node:path';
-import { isDeepStrictEqual, parseArgs } from 'node:util';
+import { isDeepStrictEqual } from 'node:util';
 import { machineSize } from '../../scripts/lib/machine-size';
 import { someOf } from '../../scripts/lib/options';
 import { checkStackName } from '../../scripts/lib/stack';
 import { say } from '../../scripts/lib/terminal';
+import { readOptions } from '../rig/options';
 import { PRODUCT, Progress, runProgram, testedTree, today, writeResults } from '../rig/progress';
 import { OwnStack } from '../rig/stack';
 import { healthy } from '../rig/view';
@@ -29,15 +30,7 @@ const ANY_TREE = 'any';
 
 /** @throws Error that names what is allowed. */
 function readArguments() {
-  const { values } = parseArgs({
-    options: {
-      only: { type: 'string' },
-      list: { type: 'boolean', default: false },
-      keep: { type: 'boolean', default: false },
-      fresh: { type: 'boolean', default: false },
-      stack: { type: 'string', default: 'settingsx' },
-    },
-  });
+  const values = readOptions({ only: null, list: false, keep: false, fresh: false, stack: 'settingsx' });
   const all = groupsOf(EXTREMES);
   const names = all.map(({ name }) => name);
   const wanted = someOf('only', values.only, names);

@@ -10,13 +10,13 @@
  * more, when there was a failover. Results go to docs/results/. Needs root (packet filter, priorities) and Go.
  */
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { machineSize } from '../../scripts/lib/machine-size';
 import { someOf, wholeNumber } from '../../scripts/lib/options';
 import { say } from '../../scripts/lib/terminal';
 import { MonitorLog } from '../rig/events';
 import { HttpLoad, latencyOf } from '../rig/http-load';
+import { readOptions } from '../rig/options';
 import { Progress, runProgram, testedTree, today, writeResults } from '../rig/progress';
 import { OwnStack } from '../rig/stack';
 import { healthy } from '../rig/view';
@@ -68,16 +68,7 @@ type Result = z.infer<typeof Result>;
 
 /** @throws Error that names what is allowed. */
 function readArguments() {
-  const { values } = parseArgs({
-    options: {
-      minutes: { type: 'string', default: '60' },
-      hang: { type: 'string', default: '5s' },
-      rate: { type: 'string', default: '6' },
-      only: { type: 'string' },
-      fresh: { type: 'boolean', default: false },
-      keep: { type: 'boolean', default: false },
-    },
-  });
+  const values = readOptions({ minutes: '60', hang: '5s', rate: '6', only: null, fresh: false, keep: false });
   const phases = someOf('only', values.only, Object.keys(PHASES));
   if (!/^\d+s$/.test(values.hang)) throw new Error(`--hang ${values.hang}: allowed are whole seconds, like 5s`);
   const minutes = wholeNumber('minutes', values.minutes, 1, 1_440);

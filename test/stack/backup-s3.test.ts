@@ -1,21 +1,20 @@
 /** The config of S3 as a place of the backups: what is refused, what travels, and that the secret is shown nowhere. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as pulumi from '@pulumi/pulumi';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { beforeEach, expect, it } from 'vitest';
 import { checkConfig, readSettings } from '../../stack/config';
 import { monitorConfig } from '../../stack/monitor-config';
 import { authorityProblems, backupFolderProblems } from '../../stack/preflight';
 import { buildTopology } from '../../stack/topology';
+import { testFolder } from '../rig/folder';
 
 const GIVEN = { endpoint: 's3.example.com:9000', bucket: 'backups', key: 'AKIA1', secret: 'very+secret/words' };
 const IDENTITY = { project: 'p', stack: 'main', projectRoot: '/srv' };
 let folder: string;
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'backup-s3-'));
+  folder = testFolder();
 });
-afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 const SECRETS = {
   ...{ clusterKey: 'k'.repeat(48), databasePassword: 'd', databaseVerifier: 'v' },

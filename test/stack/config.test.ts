@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { checkConfig, poolRolesOf, problemList, settingsOf } from '../../stack/config';
 import { KEYS, type Key } from '../../stack/keys';
+import { VERIFIER } from '../rig/verifier';
 
 const ROOT = join(__dirname, '..', '..');
 const keys: Record<string, Key<unknown>> = KEYS;
@@ -311,7 +312,6 @@ describe('the networks of clients', () => {
 });
 
 describe('the pooler', () => {
-  const VERIFIER = `SCRAM-SHA-256$4096:${'A'.repeat(22)}==$${'B'.repeat(43)}=:${'C'.repeat(43)}=`;
   const roles = (...names: string[]) => JSON.stringify(Object.fromEntries(names.map((name) => [name, VERIFIER])));
   const on = { pooler: 'true', poolSize: '5' };
 

@@ -1,12 +1,12 @@
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { authorityOf } from '../../failover/contract/certificates';
 import { certificateProblems } from '../../stack/own-certificate';
 import { topologyOf } from '../components/mocks';
+import { suiteFolder } from '../rig/folder';
 
-const folder = mkdtempSync(join(tmpdir(), 'own-certificate-'));
+const folder = suiteFolder();
 const files = { tlsCertificate: join(folder, 'chain.pem'), tlsKey: join(folder, 'key.pem') };
 const problems = (changes: Record<string, string> = {}) => certificateProblems(topologyOf({ ...files, ...changes }));
 let otherKey = '';
@@ -21,8 +21,6 @@ beforeEach(async () => {
   writeFileSync(files.tlsKey, key);
   chmodSync(files.tlsKey, 0o644);
 });
-
-afterAll(() => rmSync(folder, { recursive: true }));
 
 describe('before a deployment, a certificate of the user’s own', () => {
   it('is no problem when it can be used, nor when there is none', () => {

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { contextProblem, type EngineState, nameProblems, portProblems, subnetProblems } from '../../stack/preflight';
 import { settledProblems } from '../../stack/preflight-data';
 import { topologyOf } from '../components/mocks';
+import { VERIFIER } from '../rig/verifier';
 
 const EMPTY: EngineState = { containers: [], volumes: [], networks: [] };
 const OWN = { 'postgres-failover.stack': 'postgres-failover/test' };
@@ -76,8 +77,7 @@ describe('before a deployment, a port', () => {
   });
 
   it('of the pooler is looked at as well, those of its further roles included', async () => {
-    const verifier = `SCRAM-SHA-256$4096:${'A'.repeat(22)}==$${'B'.repeat(43)}=:${'C'.repeat(43)}=`;
-    const topology = topologyOf({ pooler: 'true', poolRoles: JSON.stringify({ report: verifier }) });
+    const topology = topologyOf({ pooler: 'true', poolRoles: JSON.stringify({ report: VERIFIER }) });
     const probe = async (port: number) => (port === 6432 || port === 6433 ? ('taken' as const) : undefined);
     const message = (key: string, port: number) =>
       `${key}: port ${port} is in use by a process on this machine; free it or choose another (pulumi config set poolPort …)`;

@@ -1,17 +1,16 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { beforeEach, expect, it } from 'vitest';
 import { isStale, SOURCES_STAMP, sourcesDigest } from '../../stack/sources';
+import { testFolder } from '../rig/folder';
 
 let root: string;
 beforeEach(() => {
-  root = mkdtempSync(join(tmpdir(), 'sources-'));
+  root = testFolder();
   for (const folder of ['failover/keeper', 'build/images']) mkdirSync(join(root, folder), { recursive: true });
   writeFileSync(join(root, 'failover/keeper/main.ts'), 'one');
   writeFileSync(join(root, 'build/images', SOURCES_STAMP), `${sourcesDigest(root)}\n`);
 });
-afterEach(() => rmSync(root, { recursive: true, force: true }));
 
 const stale = () => isStale(root, 'build/images');
 

@@ -40,8 +40,8 @@ const Query = z.object({ data: z.object({ result: z.array(z.object({ value: z.tu
 const rules = Rules.parse(parse(readFileSync(FILE, 'utf8')));
 const NAMES = rules.groups.flatMap((group) => group.rules.map((rule) => rule.alert));
 /**
- * Alerts that only promtool tests: nothing from outside can stop the monitor's loop while its HTTP side answers, and those
- * of the backups take longer than this test.
+ * Alerts that only promtool tests: nothing from outside can stop the monitor's loop while its HTTP side answers, and
+ * those of the backups take longer than this test.
  */
 const NOT_STAGED = ['PgFailoverMonitorStale', ...NAMES.filter((name) => /^PgFailover(Archive|Backup)/.test(name))];
 const seenFiring = new Set<string>();

@@ -8,13 +8,13 @@
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { run } from '../../scripts/lib/exec';
 import { someOf } from '../../scripts/lib/options';
 import { PATHS } from '../../scripts/lib/paths';
 import { type Counts, fromVitest } from '../../scripts/lib/summary';
 import { say, seconds } from '../../scripts/lib/terminal';
+import { readOptions } from '../rig/options';
 import { Progress, runProgram, testedTree } from '../rig/progress';
 
 const FILE_LIMIT_MS = 40 * 60_000;
@@ -36,13 +36,7 @@ async function runFile(name: string): Promise<Counts> {
 }
 
 function readArguments(all: readonly string[]) {
-  const { values } = parseArgs({
-    options: {
-      only: { type: 'string' },
-      fresh: { type: 'boolean', default: false },
-      list: { type: 'boolean', default: false },
-    },
-  });
+  const values = readOptions({ only: null, fresh: false, list: false });
   return { ...values, names: someOf('only', values.only, all) };
 }
 

@@ -1,6 +1,6 @@
 /**
- * Makes the fixture of a release, from that release's own tree: brings a stack up, keeps its state (secrets encrypted) and
- * config in test/fixtures/, and takes it down.
+ * Makes the fixture of a release, from that release's own tree: brings a stack up, keeps its state (secrets encrypted)
+ * and config in test/fixtures/, and takes it down.
  *
  *     npx tsx test/upgrade/make-fixture.ts
  */

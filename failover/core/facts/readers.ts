@@ -1,8 +1,8 @@
 /**
  * Which nodes serve the read port (docs/safety.md S13). A standby that is not fit for new readers for a moment, for
  * example because it lags, gets no new session, but its sessions stay for `readLagGrace`: a report is not ended because
- * replay stood still. A node that is no standby any more, or whose history differs from the leader's, loses its sessions
- * at once.
+ * replay stood still. A node that is no standby any more, or whose history differs from the leader's, loses its
+ * sessions at once.
  */
 import { lsnDistance } from '../../contract/lsn';
 import { serves } from '../state/cluster';

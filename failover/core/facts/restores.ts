@@ -105,8 +105,8 @@ function oldKeeper(s: Situation): string | null {
 }
 
 /**
- * The leader keeps its present data beside the restored ones, and each standby its old data beside its copy, one standby
- * at a time. Volumes that are on one disk take their room from each other.
+ * The leader keeps its present data beside the restored ones, and each standby its old data beside its copy, one
+ * standby at a time. Volumes that are on one disk take their room from each other.
  */
 function roomTrouble(s: Situation, { sizeBytes, keepsOld }: Extract<Wish, { kind: 'restore' }>): string | null {
   const needed = sizeBytes + 2 * Math.max(RESERVE_MIN_BYTES, Math.ceil(sizeBytes * 0.05));
@@ -127,7 +127,7 @@ function inMb(bytes: number): string {
   return `${Math.ceil(bytes / MB)} MB`;
 }
 
-/** Says that data from before a restore are kept; null: none are. */
+/** A sentence about the data from before a restore that are kept; null when none are kept. */
 export function keptReason({ state: { restored: kept } }: Situation): string | null {
   if (kept === undefined || kept.confirmed === true) return null;
   return `restored in place to ${kept.words}, the data from before are kept on ${kept.node}`;

@@ -44,7 +44,9 @@ export function rebuildDropped(s: Situation): Plan | null {
   return { state: workOn(s.state, null), reason: `${node} is not copied anew: ${why}` };
 }
 
-/** Ends a copy that a person asked for, if it fails again and again and the data that it should replace is still there. */
+/**
+ * Ends a copy that a person asked for, if it fails again and again and the data that it should replace is still there.
+ */
 export function rebuildFailed(s: Situation): Plan | null {
   const { rebuild, rebuildAsked, orders } = s.state;
   for (const [node, dataId] of Object.entries(rebuildAsked ?? {})) {

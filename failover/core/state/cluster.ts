@@ -11,7 +11,7 @@ import { RestoreSource } from '../../contract/restore';
 export type { OrderId, Policy, Status, SyncConfig, Target };
 export type DeclaredNode = NodeSettings['nodes'][number];
 
-/** A restore in place that a person asked for; `words`: its target, for people. */
+/** A restore in place that a person asked for; `words`: a description of its target, for people. */
 const Restore = z.object({ id: z.string(), from: RestoreSource, words: z.string() });
 export type Restore = z.infer<typeof Restore>;
 

@@ -100,8 +100,8 @@ export interface Watch {
    */
   newest: { node: string; term: number; lsn: string } | null;
   /**
-   * By name of the standby: the position that it has flushed, as the leader last saw it, and since when it is behind the
-   * leader's own position without growing. See `isStuck` in sync-set.ts.
+   * By name of the standby: the position that it has flushed, as the leader last saw it, and since when it is behind
+   * the leader's own position without growing. See `isStuck` in sync-set.ts.
    */
   acknowledged: Record<string, { leader: string; lsn: string; sinceMs: number }>;
   /** When a switchback was last under way; null when there was none since the monitor's start. */

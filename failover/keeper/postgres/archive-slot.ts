@@ -1,6 +1,6 @@
 /**
- * The replication slot with which every node keeps the write-ahead log that the repository does not have yet. The leader's
- * disk may be lost together with what it had not archived; the next leader then archives it.
+ * The replication slot with which every node keeps the write-ahead log that the repository does not have yet. The
+ * leader's disk may be lost together with what it had not archived; the next leader then archives it.
  */
 import { compareLsn } from '../../contract/lsn';
 import { ARCHIVE_SLOT } from '../../contract/naming';

@@ -1,4 +1,6 @@
-/** Hands the leader's finished write-ahead log to the backups' repository, with pgBackRest, one file after the other. */
+/**
+ * Hands the leader's finished write-ahead log to the backups' repository, with pgBackRest, one file after the other.
+ */
 import { readdir, readFile } from 'node:fs/promises';
 import { uptime } from 'node:os';
 import { join } from 'node:path';

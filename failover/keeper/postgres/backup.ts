@@ -1,6 +1,6 @@
 /**
- * Runs pgBackRest for backups of this node (pgBackRest manual: commands backup, info, verify). It has a config file of its
- * own, in memory, from the same function as the archive's.
+ * Runs pgBackRest for backups of this node (pgBackRest manual: commands backup, info, verify). It has a config file of
+ * its own, in memory, from the same function as the archive's.
  */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -1,7 +1,7 @@
 /**
- * The files from which PostgreSQL reads its certificate. Each pair has a folder of its own, which is complete before the
- * configuration names it, so PostgreSQL never reads a key that does not fit. A pair that PostgreSQL could not load is
- * never handed to it, because it would not start.
+ * The files from which PostgreSQL reads its certificate. Each pair has a folder of its own, which is complete before
+ * the configuration names it, so PostgreSQL never reads a key that does not fit. A pair that PostgreSQL could not load
+ * is never handed to it, because it would not start.
  */
 import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';

@@ -138,8 +138,8 @@ export const VERSION_NAME = 'failover.configuration';
 
 /**
  * Renders failover.conf, the settings that the newest order decides (S5). `blind`: the server accepts no sessions until
- * it is promoted, see tunables.ts. `logical`: it was started with `wal_level = logical`. A standby that was not must not
- * copy slots: with that, a PostgreSQL before 17.6 ends.
+ * it is promoted, see tunables.ts. `logical`: it was started with `wal_level = logical`. A standby that was not must
+ * not copy slots: with that, a PostgreSQL before 17.6 ends.
  */
 export function renderFailoverConf(
   place: NodeOfConf,

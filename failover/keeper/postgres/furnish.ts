@@ -88,7 +88,7 @@ export class Furnishing {
   private readonly own = readOwnObjects();
   /** The application's role and database, and its login as the program wants it; null: no settings came yet. */
   private application: Application | null = null;
-  /** Why clients cannot use them, as it was told last; null: they can. */
+  /** The reason that was logged last why clients cannot use them; null: they can. */
   private lacks: string | null = null;
 
   constructor(
@@ -256,8 +256,8 @@ export function ownerLogin({ databaseVerifier: verifier, databasePassword: passw
 }
 
 /**
- * Creates the role, or sets its attributes and, where `login` says so, its password. Resolves with the verifier that the
- * role has now, and whether the role was right already.
+ * Creates the role, or sets its attributes and, where `login` says so, its password. Resolves with the verifier that
+ * the role has now, and whether the role was right already.
  */
 async function ensureRole(session: Session, role: string, attributes: string, login: Login) {
   const stored = await storedOf(session, role);

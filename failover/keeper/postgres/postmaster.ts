@@ -37,7 +37,7 @@ export interface Exit {
   code: number | null;
   /** For people. */
   how: string;
-  /** The keeper had told it to end. */
+  /** True when the keeper had sent the signal to end. */
   told: boolean;
 }
 
@@ -110,9 +110,9 @@ export class Postmaster {
   }
 
   /**
-   * Sends it a signal: SIGHUP to read its configuration again, SIGUSR1 to look for the file that asks for a promotion. In
-   * the first moments of its life it has no handler yet, and either signal would end it, so it gets none. It reads its
-   * configuration only after that (PostgreSQL's PostmasterMain), so no reload is lost; a promotion asks again.
+   * Sends it a signal: SIGHUP to read its configuration again, SIGUSR1 to look for the file that asks for a promotion.
+   * In the first moments of its life it has no handler yet, and either signal would end it, so it gets none. It reads
+   * its configuration only after that (PostgreSQL's PostmasterMain), so no reload is lost; a promotion asks again.
    */
   signal(signal: 'SIGHUP' | 'SIGUSR1'): void {
     const { pid } = this.child;
@@ -149,8 +149,8 @@ export class Postmaster {
 
   /**
    * Ends the wait for a shutdown once only the archiver is left. By then the shutdown checkpoint is on the disk, every
-   * standby has it, and no session can come (PostgreSQL's postmaster.c, PM_SHUTDOWN_2). The archiver goes on for as long
-   * as its `archive_command` takes; {@link noServerLeft} ends it when the next server starts.
+   * standby has it, and no session can come (PostgreSQL's postmaster.c, PM_SHUTDOWN_2). The archiver goes on for as
+   * long as its `archive_command` takes; {@link noServerLeft} ends it when the next server starts.
    */
   private async leaveArchiver(signal: AbortSignal): Promise<void> {
     const { node } = this.parts.place;

@@ -101,8 +101,8 @@ async function promoteBlind({ data, postmaster, sessions, signal }: PromotionPar
 }
 
 /**
- * Aborts `seen` when a history file appears in the folder: a promotion writes that of its timeline some milliseconds before
- * it accepts writes. It never does if the kernel has no inotify watch left.
+ * Aborts `seen` when a history file appears in the folder: a promotion writes that of its timeline some milliseconds
+ * before it accepts writes. It never does if the kernel has no inotify watch left.
  */
 function watchForHistory(folder: string): Disposable & { seen: AbortSignal } {
   const seen = new AbortController();

@@ -38,8 +38,8 @@ const PROGRESS_EVERY_MS = 3_000;
 const SEGMENT = /^[0-9A-F]{24}$/;
 
 /**
- * Position up to which a folder has WAL in whole segments, of any timeline; null: it has none. All segments of a cluster
- * have the same size, a power of two.
+ * Position up to which a folder has WAL in whole segments, of any timeline; null: it has none. All segments of a
+ * cluster have the same size, a power of two.
  */
 export async function receivedUpTo(folder: string): Promise<{ received: bigint | null; segmentBytes: bigint }> {
   const names = (await readdir(folder).catch(() => [])).filter((name) => SEGMENT.test(name));

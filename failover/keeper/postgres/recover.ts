@@ -1,7 +1,7 @@
 /**
  * Brings a restored folder up to its target: a PostgreSQL of its own, which only this process reaches, replays what it
- * gets by `restore_command`, is promoted at the target and shuts down. What is left is the data of an ordinary cluster on
- * a timeline of its own.
+ * gets by `restore_command`, is promoted at the target and shuts down. What is left is the data of an ordinary cluster
+ * on a timeline of its own.
  */
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { userInfo } from 'node:os';
@@ -10,7 +10,6 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { RestoreTarget } from '../../contract/backups';
 import { printLsn } from '../../contract/lsn';
 import { KEEPER_ROLE } from '../../contract/naming';
-import { exists } from '../../disk/durable';
 import { KeeperError } from '../ports';
 import { readControlFile, readHistory } from './look';
 import { run, signalProcess } from './processes';
@@ -44,7 +43,10 @@ export interface RecoverJob {
 
 /** How far a restored folder goes. */
 export interface Recovered {
-  /** Time of the last commit that it has, ms; null: none was replayed. The leader's heartbeat commits ten times a second. */
+  /**
+   * Time of the last commit that it has, ms; null: none was replayed. The leader's heartbeat commits ten times a
+   * second.
+   */
   lastCommitMs: number | null;
   /** Where the old history ends. */
   lsn: string;
@@ -229,9 +231,4 @@ export function failureOf(log: string, target: RestoreTarget): KeeperError | nul
   const get = log.split('\n').findLast((line) => /ERROR: \[\d{3}\]/.test(line));
   const words = [fatal, get].filter((line) => line !== undefined).join('; ');
   return words === '' ? null : new KeeperError('TOOL_FAILED', `the recovery failed: ${words.slice(0, 1_000)}`);
-}
-
-/** Whether a folder still waits for {@link recover}, for example after a restart in the middle of it. */
-export function isRecovering(data: string): Promise<boolean> {
-  return exists(join(data, 'recovery.signal'));
 }

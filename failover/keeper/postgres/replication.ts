@@ -66,8 +66,8 @@ export class Replication extends TimedClient {
    * Streams WAL until `onWal` returns false or the server's timeline ends. Resolves with the server's refusal, if it
    * refuses to stream or to go on; null: it does not. `onBegun` is called when the server has
    * accepted the command, and can return false to end the stream at once. The bytes are only valid during the call.
-   * Throws at the limit, and what `onBegun` and `onWal` throw. This side never confirms a position, so a slot's `restart_lsn`
-   * stays the same.
+   * Throws at the limit, and what `onBegun` and `onWal` throw. This side never confirms a position, so a slot's
+   * `restart_lsn` stays the same.
    */
   async stream(
     from: StreamFrom,

@@ -18,7 +18,7 @@ const ROLES_MAX = 20_000;
 const EVERY_MS = 900;
 /** After an error PostgreSQL is not asked for this time, ms: a session may hold a lock on the catalog. */
 const REST_MS = 5_000;
-/** From this number of failures in a row on, they are told. */
+/** From this number of failures in a row on, they are logged. */
 const FAILURES_TOLD = 2;
 
 /** Changes with everything that the list depends on. */
@@ -35,8 +35,8 @@ SELECT encode(namesend(rolname), 'hex') AS name
 FROM pg_authid WHERE oid >= ${FIRST_OID} AND oid NOT IN (SELECT oid FROM barred) ORDER BY oid LIMIT ${ROLES_MAX + 1}`;
 
 /**
- * The roles that may log in as clients of replication: with REPLICATION, and without the rights of a superuser or of the
- * failover's own roles.
+ * The roles that may log in as clients of replication: with REPLICATION, and without the rights of a superuser or of
+ * the failover's own roles.
  */
 const REPLICATORS = `${WITH_POWERFUL}
 SELECT encode(namesend(rolname), 'hex') AS name
@@ -129,8 +129,8 @@ export class RoleList {
   }
 
   /**
-   * Compares the list with the catalog, at most once in {@link EVERY_MS}. Never throws. Resolves at once, and goes on in
-   * the background; with `waits`, before the first answer of a server, it resolves when the list is right.
+   * Compares the list with the catalog, at most once in {@link EVERY_MS}. Never throws. Resolves at once, and goes on
+   * in the background; with `waits`, before the first answer of a server, it resolves when the list is right.
    */
   async look(session: Session, waits: boolean): Promise<void> {
     if (this.asking === null && this.nowMs() >= this.dueAtMs) {

@@ -1,6 +1,6 @@
 /**
- * The write-ahead log of one node, which several repositories want: it keeps what the one that is furthest behind does not
- * have yet, and finishes a file for all of them together.
+ * The write-ahead log of one node, which several repositories want: it keeps what the one that is furthest behind does
+ * not have yet, and finishes a file for all of them together.
  */
 import type { RepositoryName } from '../../contract/backups';
 import { compareLsn } from '../../contract/lsn';
@@ -14,7 +14,7 @@ const SWITCHED_MS = 20_000;
 type Wish = string | null | 'none';
 
 export class SharedWal {
-  /** The last wish of each repository; absent: it has told none yet. */
+  /** The last wish of each repository; absent before its first wish. */
   private readonly wishes = new Map<RepositoryName, Wish>();
   private switchedMs = Number.NEGATIVE_INFINITY;
   /** Resolves when the last change of the slot has ended. */

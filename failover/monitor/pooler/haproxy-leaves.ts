@@ -1,7 +1,7 @@
 /**
  * HAProxy's announcement that it is about to stop (images/haproxy/entrypoint): two files in the folder of its sockets.
- * The monitor keeps `pooled` there while a pooler is connected. HAProxy then makes `leaving` when it is told to stop, and
- * goes on serving until the monitor has removed that file, for 1.5 s at most.
+ * The monitor keeps `pooled` there while a pooler is connected. HAProxy then makes `leaving` when it is told to stop,
+ * and goes on serving until the monitor has removed that file, for 1.5 s at most.
  */
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,8 +1,8 @@
 /**
- * The certificate of HAProxy's port for the backends. HAProxy must start while the monitor is away, so the monitor writes
- * the certificate to a file that HAProxy reads when a worker starts, and changes the running worker through the admin
- * socket (HAProxy management guide, "set ssl cert" and "commit ssl cert"). Nothing is reloaded, and no session ends.
- * docs/decisions/0032-https-beyond-loopback.md
+ * The certificate of HAProxy's port for the backends. HAProxy must start while the monitor is away, so the monitor
+ * writes the certificate to a file that HAProxy reads when a worker starts, and changes the running worker through the
+ * admin socket (HAProxy management guide, "set ssl cert" and "commit ssl cert"). Nothing is reloaded, and no session
+ * ends. docs/decisions/0032-https-beyond-loopback.md
  */
 import { X509Certificate } from 'node:crypto';
 import { open, readFile, rename } from 'node:fs/promises';
@@ -112,7 +112,7 @@ export class ApiCertificate {
     return found;
   }
 
-  /** @throws Error with HAProxy's words when it refuses. The command's text, which has the key, is never in it. */
+  /** @throws Error with HAProxy's message when it refuses. It never contains the command, which has the key. */
   private async tell(command: string): Promise<void> {
     const answer = await this.ask(command);
     if (!/^(Transaction (created|updated)|Success!)/m.test(answer)) throw new Error(firstLine(answer));

@@ -103,7 +103,9 @@ export interface ServerState {
  */
 const MAINTENANCE_FLAGS = 0x01 | 0x02 | 0x20;
 
-/** The rows of a table in an answer, each as a function from a column's name to its value. `first`: the first column. */
+/**
+ * The rows of a table in an answer, each as a function from a column's name to its value. `first`: the first column.
+ */
 function rowsOf(answer: string, first: string, separator: string): ((column: string) => string)[] {
   const lines = answer.split('\n');
   const header = lines.find((l) => l.startsWith(`# ${first}${separator}`));
@@ -211,7 +213,7 @@ export function parseOldWorkers(answer: string): string[] {
   return [...(old.split('# programs')[0]?.matchAll(/^(\d+)\s+worker/gm) ?? [])].map((m) => m[1] ?? '');
 }
 
-/** True when the server is a node's slot. The server `hold`, which holds waiting clients, is none. */
+/** True when the server is a node's slot. The server `hold` is not: it only holds waiting clients. */
 export function isSlot(row: ServerState): boolean {
   return row.server !== 'hold';
 }

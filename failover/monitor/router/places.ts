@@ -1,8 +1,8 @@
 /**
- * How many clients each slot takes (S24): HAProxy's `maxconn`, which is changed at run time. A node's two slots share the
- * connections that its PostgreSQL has for clients (failover/contract/budget.ts). The slot that needs more gets more. A
- * crowd is let in by steps. Clients for which there is no place are led to PostgreSQL a few at a time, so that they hear
- * its own "too many clients". Why so: docs/decisions/0030-places-for-clients.md.
+ * How many clients each slot takes (S24): HAProxy's `maxconn`, which is changed at run time. A node's two slots share
+ * the connections that its PostgreSQL has for clients (failover/contract/budget.ts). The slot that needs more gets
+ * more. A crowd is let in by steps. Clients for which there is no place are led to PostgreSQL a few at a time, so that
+ * they hear its own "too many clients". Why so: docs/decisions/0030-places-for-clients.md.
  */
 import type { Budget } from '../../contract/budget';
 import { isPort, isSlot, loadOf, type ServerState } from './haproxy-socket';
@@ -12,7 +12,10 @@ import type { Look } from './workers';
 export const PATIENCE_MS = 1_500;
 /** PostgreSQL refuses for this long, ms. Then free places are given out for as long: see {@link Places}. */
 export const TELL_MS = 250;
-/** A slot gets {@link Budget.step} more clients in this time, ms: on two cores that many logins take half of it and more. */
+/**
+ * A slot gets {@link Budget.step} more clients in this time, ms: on two cores that many logins take half of it and
+ * more.
+ */
 export const STEP_MS = 500;
 /** Places that a port without waiting clients keeps free beside one with waiting clients. */
 const SPARE = 8;
@@ -30,9 +33,9 @@ interface Slot {
 }
 
 /**
- * Knows since when the longest-waiting client of a backend's queue has waited. HAProxy does not say. The queue is first
- * in, first out, so the n-th client to come is the n-th one that gets a place: the client that is next has come at the
- * first look at which more clients had come than have left by now. A client that has given up makes the time too long.
+ * Estimates how long the first client of a backend's queue has waited, which HAProxy does not report. The queue is
+ * first in, first out. So that client came at the first look at which the number of arrivals exceeded the number of
+ * clients that have got a place by now. Clients that gave up make the estimate too long.
  */
 class Queue {
   private looks: { atMs: number; come: number }[] = [];
@@ -61,9 +64,9 @@ class Queue {
 }
 
 /**
- * PostgreSQL 17 counts a login that it is about to refuse among the connections in use. As long as some are under way it
- * gives no place to another client. So the time for refusals ({@link TELL_MS}) alternates with a time in which places that
- * have become free are given out.
+ * PostgreSQL 17 counts a login that it is about to refuse among the connections in use. As long as some are under way
+ * it gives no place to another client. So the time for refusals ({@link TELL_MS}) alternates with a time in which
+ * places that have become free are given out.
  */
 export class Places {
   private readonly queues: Record<Backend, Queue> = { write: new Queue(), read: new Queue() };
@@ -156,7 +159,9 @@ export class Places {
     return write.wanted ? [free - spare, spare] : [spare, free - spare];
   }
 
-  /** A slot is raised only to what the other slot of the node cannot take meanwhile. 0 would be no limit for HAProxy. */
+  /**
+   * A slot is raised only to what the other slot of the node cannot take meanwhile. 0 would be no limit for HAProxy.
+   */
   private limit(slot: Slot, other: Slot, part: number, places: number): number {
     const { step } = this.budget;
     const taken = other.open ? Math.max(other.limit, other.sessions) : other.sessions;

@@ -12,8 +12,8 @@ export class Wish {
      */
     public write: { slot: string | null; keep: string | null } | null = null,
     /**
-     * The wanted addresses of the read slots, sorted, and the addresses whose slots are closed while their sessions stay.
-     * Null when nothing is wanted.
+     * The wanted addresses of the read slots, sorted, and the addresses whose slots are closed while their sessions
+     * stay. Null when nothing is wanted.
      */
     public read: { open: readonly string[]; stay: readonly string[] } | null = null,
     /** True when the read slots were seen right, without sessions that have to go. */

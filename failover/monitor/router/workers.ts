@@ -24,8 +24,8 @@ const BACKENDS_AND_SERVERS = 6;
 /** How often the master is asked for old workers while there are some, ms. */
 const OLD_WORKERS_MS = 1_000;
 /**
- * How often the master is asked while there are none, ms. It is asked at once when the running worker's epoch changes,
- * because the former worker is then an old one.
+ * How often the master is asked while it has no old worker, ms. It is asked at once when the running worker's epoch
+ * changes, because the former worker is then an old one.
  */
 const NO_OLD_WORKERS_MS = 5_000;
 

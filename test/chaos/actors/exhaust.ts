@@ -1,5 +1,6 @@
 /**
- * Takes connections to a node until it gives no more, says `full`, and keeps asking for what becomes free until SIGTERM.
+ * Takes connections to a node until it gives no more, says `full`, and keeps asking for what becomes free until
+ * SIGTERM.
  *
  *     exhaust.ts <address> <connections at most>
  */

@@ -1,6 +1,6 @@
 /**
- * Readers on both ports, each over a held connection: they look at the newest rows of the run and print the ids that they
- * see for the first time.
+ * Readers on both ports, each over a held connection: they look at the newest rows of the run and print the ids that
+ * they see for the first time.
  *
  *     readers.ts <run>
  */

@@ -1,6 +1,6 @@
 /**
- * Clients that read, write and compare-and-set a few registers on the write port. Each prints what it asked, what it got,
- * and when: a history whose linearizability is checked afterwards. Every written value is new.
+ * Clients that read, write and compare-and-set a few registers on the write port. Each prints what it asked, what it
+ * got, and when: a history whose linearizability is checked afterwards. Every written value is new.
  *
  *     registers.ts <run>
  */

@@ -1,4 +1,6 @@
-/** The leader's disk freezes or is full. The node's volume is put on a file system of its own for that (a loop device). */
+/**
+ * The leader's disk freezes or is full. The node's volume is put on a file system of its own for that (a loop device).
+ */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { docker } from '../../rig/docker';
 import { giveLead, host, start, stop } from '../lib/docker';

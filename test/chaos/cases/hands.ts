@@ -1,4 +1,6 @@
-/** What people do to containers by hand: signals, restarts in any order, networks that are taken away and given back. */
+/**
+ * What people do to containers by hand: signals, restarts in any order, networks that are taken away and given back.
+ */
 import { z } from 'zod';
 import { docker } from '../../rig/docker';
 import { view } from '../../rig/view';

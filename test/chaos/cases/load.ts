@@ -17,8 +17,8 @@ const CONNECTIONS = 200;
 const HOUR_SECONDS = 3_600;
 
 /**
- * Takes every connection that ordinary roles can have, from HAProxy's own address and past its limits. Resolves with how to
- * let go when no more are given.
+ * Takes every connection that ordinary roles can have, from HAProxy's own address and past its limits. Resolves with
+ * how to let go when no more are given.
  */
 async function exhaust(node: string): Promise<() => Promise<void>> {
   const args = ['-t', String(await mainPid(HAPROXY)), '-n'];
@@ -40,7 +40,10 @@ async function exhausted(scene: Scene): Promise<() => Promise<void>> {
   return release;
 }
 
-/** Puts libfaketime before PostgreSQL on the first standby, whose offset is then read from a file, and makes it the leader. */
+/**
+ * Puts libfaketime before PostgreSQL on the first standby, whose offset is then read from a file, and makes it the
+ * leader.
+ */
 async function withMovableClock({ standby, undo }: Preparation): Promise<void> {
   const helper = `${STACK.prefix}faketime`;
   const library = `${FOLDER}/libfaketime.so.1`;

@@ -1,4 +1,6 @@
-/** The backend as its clients see it, through HAProxy's published port: one client, and many that send nothing twice. */
+/**
+ * The backend as its clients see it, through HAProxy's published port: one client, and many that send nothing twice.
+ */
 import { HttpLoad, latencyOf } from '../../rig/http-load';
 import { TIMEOUTS } from '../../timeouts';
 import { STACK } from './stack';

@@ -5,8 +5,8 @@ export const PEOPLES_SLOTS_MAX = 8;
 
 /**
  * Why a command is refused; null: it is not. A slot of the failover keeps what a standby still needs, and
- * synchronized_standby_slots rests on it. The manual's "Streaming Replication Protocol" lets every role with REPLICATION
- * use and drop each of them.
+ * synchronized_standby_slots rests on it. The manual's "Streaming Replication Protocol" lets every role with
+ * REPLICATION use and drop each of them.
  */
 export function refusalOf(command: string, ownSlots: readonly string[], peoplesSlots: number): string | null {
   const words = new Set(command.toLowerCase().match(/[a-z0-9_]+/g));

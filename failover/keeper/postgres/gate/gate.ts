@@ -10,8 +10,8 @@ import { GateSession } from './session';
 import { fatal, readFirst, STARTUP_MAX } from './startup';
 
 /**
- * Most sessions. Each may be a walsender, of which PostgreSQL has 20 (`max_wal_senders`): eight standbys, a copy and the
- * keepers' questions take at most 12.
+ * Most sessions. Each may be a walsender, of which PostgreSQL has 20 (`max_wal_senders`): eight standbys, a copy and
+ * the keepers' questions take at most 12.
  */
 export const GATE_SESSIONS_MAX = 8;
 /** Most connections, those included that have not said yet what they want. */

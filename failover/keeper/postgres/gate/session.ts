@@ -4,8 +4,8 @@
  * PostgreSQL counts a receiver of write-ahead log for a commit by its `application_name` alone, and every client can
  * choose that and read the names that count (`SHOW synchronous_standby_names`). So the session gets a name that no node
  * has, and ends before it begins a stream under another one. PostgreSQL reports each change of the name before it is
- * ready for the next command (manual, "Asynchronous Operations", ParameterStatus), and the next command is passed on only
- * then.
+ * ready for the next command (manual, "Asynchronous Operations", ParameterStatus), and the next command is passed on
+ * only then.
  */
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -23,7 +23,7 @@ const FROM_CLIENT = new Set(['p', 'Q', 'd', 'c', 'f', 'X'].map(kindOf));
 const COMMAND_MAX = 1024 * 1024;
 const PARAMETER_MAX = 64 * 1024;
 
-/** Limit for a client to take the last words, ms. */
+/** Limit for a client to read the last message, ms. */
 const LEAVE_LIMIT_MS = 5_000;
 
 class Refused extends Error {
@@ -108,7 +108,7 @@ export class GateSession {
     this.parts.onEnd();
   }
 
-  /** Ends it when the client has taken the last words, or does not. */
+  /** Ends the session when the client has read the last message, or at the limit. */
   private leave(words?: Buffer): void {
     const late = setTimeout(() => this.end(), LEAVE_LIMIT_MS);
     this.parts.client.once('close', () => clearTimeout(late));
