@@ -140,7 +140,9 @@ it('makes it from the leader when the backup cannot be used, and says why', asyn
   await docker('exec', A, 'mv', folder, `${folder}.away`);
   const { checkpoints, notes } = await copyAnew();
   await docker('exec', A, 'mv', `${folder}.away`, folder);
-  expect(notes).toMatch(/COPY_PROGRESS the backup cannot be used, so the copy comes from rst-a: the repository has no backup/);
+  expect(notes).toMatch(
+    /COPY_PROGRESS the backup cannot be used, so the copy comes from rst-a: the repository has no backup/,
+  );
   expect(checkpoints).toBe(1);
   monitor.settle({ ...pair.settings, backup: { leaseMs: 2_000, queueBytes: 1e9, keep: 2 } });
   await psql(A, 'DELETE FROM rows WHERE n > 100');
