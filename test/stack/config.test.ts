@@ -66,6 +66,7 @@ describe('the config', () => {
         backupEveryMs: 24 * 3_600_000,
         backupKeep: 2,
         backupFolder: '',
+        backupCheckEveryMs: 7 * 24 * 3_600_000,
         backupS3: undefined,
         failoverMode: 'automatic',
         logFormat: 'text',
@@ -135,6 +136,7 @@ describe('a refused value', () => {
     ['backupFullEvery', ['59m', '61d', '7', '1w', '']],
     ['backupEvery', ['9m', '31d', '1s', '']],
     ['backupKeep', ['0', '101', 'all', '']],
+    ['backupCheckEvery', ['59m', '61d', '0d', 'Off', '']],
     ['backupFolder', ['backups', '/srv/../etc', '/srv/']],
     ['logFormat', ['xml', '']],
     ['logSize', ['99kB', '2GB', '10']],
@@ -167,7 +169,7 @@ describe('a refused value', () => {
   });
 
   it('has a test for every key', () => {
-    expect(Object.keys(keys)).toHaveLength(59);
+    expect(Object.keys(keys)).toHaveLength(60);
   });
 
   it.each(['archive_command', 'archive_library', 'archive_mode'])(
