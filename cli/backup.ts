@@ -1,8 +1,9 @@
 /** `backup status|list|now|verify`: what they ask the monitor, and what they print. */
-import type { BackupPart, BackupSummary, BackupsPart } from '../failover/contract/api';
+import type { BackupPart, BackupSummary, BackupsPart, RestoreTestStatus } from '../failover/contract/api';
 import { placeName, placeWords } from '../failover/contract/backup-place';
 import { type Gap, type JobKind, partsOf, RepositoryName } from '../failover/contract/backups';
 import { localTime } from '../failover/contract/log-line';
+import { restoreTestWords } from '../failover/contract/restore-test-words';
 import type { Client } from './client';
 import { type Common, clientOf } from './commands';
 import { EXIT, type ExitCode, Failed } from './exit';
@@ -34,7 +35,10 @@ export async function backupStatus(io: Io, options: BackupOptions): Promise<Exit
   const summary: BackupSummary = { ...inShort(first), ...(other && { second: inShort(other) }) };
   if (options.json) io.out(JSON.stringify(summary, null, 2));
   else for (const line of summaryLines(summary, io)) io.out(line);
-  const isWell = partsOf<BackupPart>(summary).every((one) => one.old === null && one.problem === null);
+  const isWell = partsOf<BackupPart>(summary).every(
+    ({ old, problem, restoreTest: test }) =>
+      old === null && problem === null && (test?.old ?? null) === null && test?.last?.result !== 'failed',
+  );
   return isWell ? EXIT.ok : EXIT.failed;
 }
 
@@ -61,6 +65,7 @@ function listPart(answer: BackupsPart, io: Io): void {
   if (answer.leftOut > 0) io.out(`${answer.leftOut} older ones are left out.`);
   io.out(windowLine(answer));
   for (const line of gapLines(answer.archive.gaps, answer.archive.gap, io)) io.out(line);
+  if (answer.restoreTest !== undefined) for (const line of testLines(answer.restoreTest, io)) io.out(line);
 }
 
 export function backupNow(io: Io, options: NowOptions): Promise<ExitCode> {
@@ -162,12 +167,19 @@ function partLines(summary: BackupPart, io: Pick<Io, 'paint'>): string[] {
     ...(lastJob === null
       ? []
       : [`Last job: ${lastJob.kind} ${lastJob.result}, ${time(lastJob.ended)}: ${lastJob.message}`]),
+    ...(summary.restoreTest === undefined ? [] : testLines(summary.restoreTest, io)),
     `Archive: ${archive.open ? 'the leader archives' : 'the leader does NOT archive now'}${waits}`,
     `Stored: ${bytes(summary.storedBytes)} for all backups${free}`,
     ...(archive.gap === null ? [] : gapLines([archive.gap], archive.gap, io)),
     ...(old === null ? [] : [io.paint('red', `Too old: ${old}`)]),
     ...(problem === null ? [] : [io.paint('red', `Problem: ${problem}`)]),
   ];
+}
+
+/** The tested restores. */
+function testLines(test: RestoreTestStatus, io: Pick<Io, 'paint'>): string[] {
+  const { failed, words } = restoreTestWords(test, time);
+  return [`Restore test: ${words}`, ...failed.map((sentence) => io.paint('red', sentence))];
 }
 
 function windowLine({ window }: Pick<BackupPart, 'window'>): string {

@@ -22,6 +22,7 @@ import { type ImageName, imageContext, imagePart, imageTag, labels, NAMES } from
 import { poolerConfig } from '../stack/pooler-config';
 import { buildTopology, type StackIdentity, type Topology } from '../stack/topology';
 import { Backend } from './backend';
+import { BackupCheck } from './backup-check';
 import { makeVolume } from './container';
 import { HaProxy } from './haproxy';
 import { buildImage } from './image';
@@ -110,8 +111,14 @@ export class PostgresCluster extends pulumi.ComponentResource {
     const haproxy = this.haproxy(inner, front);
     const postgresImage = this.image('postgres');
     const secrets = { clusterKey, authoritySecret };
+    const backupVolume = makeVolume(this, this.part(NAMES.backupVolume), {
+      name: topology.backupVolume,
+      labels: labels(topology.stackLabel, 'backup'),
+      keep: true,
+    });
     const monitor = this.monitor(inner, haproxy, secrets, this.beforeMonitor(postgresImage));
-    const nodes = this.nodes(postgresImage, inner, monitor, clusterKey);
+    const nodes = this.nodes(postgresImage, inner, monitor, clusterKey, backupVolume);
+    this.backupCheck(postgresImage, inner, backupVolume, clusterKey, nodes);
     const inForce = this.afterPasswordChange(monitor);
     const pooler = this.pooler(inner, front, clusterKey, [haproxy.applied, monitor.container, ...inForce]);
     const before = pooler === undefined ? inForce : [...inForce, pooler.container];
@@ -286,14 +293,10 @@ export class PostgresCluster extends pulumi.ComponentResource {
     network: docker.Network,
     monitor: Monitor,
     clusterKey: pulumi.Output<string>,
+    backupVolume: docker.Volume,
   ): PostgresNode[] {
     const { topology } = this;
     const { sharedMemoryBytes, nodeMemoryBytes, restoreFrom } = this.args.settings;
-    const backupVolume = makeVolume(this, this.part(NAMES.backupVolume), {
-      name: topology.backupVolume,
-      labels: labels(topology.stackLabel, 'backup'),
-      keep: true,
-    });
     const nodes: PostgresNode[] = [];
     for (const node of topology.nodes) {
       nodes.push(
@@ -315,6 +318,30 @@ export class PostgresCluster extends pulumi.ComponentResource {
       );
     }
     return nodes;
+  }
+
+  /** Comes after the nodes: an upgrade begins with what serves clients. */
+  private backupCheck(
+    image: pulumi.Output<string>,
+    network: docker.Network,
+    backupVolume: docker.Volume,
+    clusterKey: pulumi.Output<string>,
+    nodes: readonly PostgresNode[],
+  ): void {
+    const { backupCheck, backupFolder, monitor, stackLabel } = this.topology;
+    if (backupCheck === undefined) return;
+    new BackupCheck(
+      this.part(NAMES.backupCheck),
+      {
+        ...backupCheck,
+        ...{ image, stackLabel, backupVolume, backupFolder },
+        network: network.name,
+        monitorAddress: monitor.address,
+        key: clusterKey.apply((key) => derivedPassword(key, 'checker')),
+        after: nodes.map(({ ready }) => ready),
+      },
+      { parent: this },
+    );
   }
 
   /** A client that knows only the new password waits until it is in force. */

@@ -19,6 +19,8 @@ export type Effect =
   | 'all replaced'
   | 'backends come or go'
   | 'backends replaced'
+  | 'backup check comes or goes'
+  | 'backup check replaced'
   | 'HAProxy replaced'
   | 'images built'
   | 'monitor replaced'
@@ -149,6 +151,7 @@ export const KEYS = {
         'nodes replaced',
         'Prometheus replaced',
         'pooler replaced',
+        'backup check replaced',
       ],
       'Every address changes; the data stays.',
     ],
@@ -307,7 +310,7 @@ export const KEYS = {
   ]),
   backup: bool(true, [
     'The leader archives its write-ahead log for backups, encrypted, in the volume postgres-backup, and makes backups on a schedule: [backups](backups.md).',
-    ['monitor replaced'],
+    ['monitor replaced', 'backup check comes or goes'],
     'No node restarts. The volume stays.',
   ]),
   backupQueue: size('2GB', '64MB', '1TB', [
@@ -337,8 +340,13 @@ export const KEYS = {
   ),
   backupFolder: text('', 'empty, or the absolute path of a folder on this machine', isFileOrNone, [
     'Folder of this machine for the backups, in place of the volume postgres-backup; it belongs to the user id 10000.',
-    ['nodes replaced'],
+    ['nodes replaced', 'backup check replaced'],
     'It must be there, and belong to the user id 10000. What the volume holds is not moved.',
+  ]),
+  backupCheckEvery: longDurationOrOff('7d', '1h', '60d', [
+    'Interval at which the newest backup of each place is restored beside the stack, to test it: [tested restores](backups.md#test-a-restore). `off`: never. A test reads the whole database and needs room for a copy of it.',
+    ['monitor replaced', 'backup check comes or goes'],
+    'Only a change to or from `off` makes or removes the container of the tests.',
   ]),
   backupS3: {
     type: 'object',
@@ -485,6 +493,14 @@ function duration(fallback: string, min: string, max: string, about: About): Key
 function longDuration(fallback: string, min: string, max: string, about: About): Key<number, 'Ms'> {
   const allowed = `a duration from ${min} to ${max}, for example ${fallback} (units m, h, d)`;
   const schema = quantity(LONG_DURATIONS_MS, min, max);
+  return { type: 'string', default: fallback, allowed, schema, unit: 'Ms', ...described(about) };
+}
+
+/** The same with the word `off`, whose value is undefined. */
+function longDurationOrOff(fallback: string, min: string, max: string, about: About): Key<number | undefined, 'Ms'> {
+  const allowed = `off, or a duration from ${min} to ${max}, for example ${fallback} (units m, h, d)`;
+  const off = z.literal('off').transform((): number | undefined => undefined);
+  const schema = off.or(quantity(LONG_DURATIONS_MS, min, max));
   return { type: 'string', default: fallback, allowed, schema, unit: 'Ms', ...described(about) };
 }
 

@@ -53,6 +53,7 @@ export function monitorConfig(
     ...settings,
     ...secrets,
     stack,
+    backupCheckEveryMs: topology.backupCheck === undefined ? undefined : settings.backupCheckEveryMs,
     nodes: nodes.map(({ name, address }) => ({ name, address })),
     // Whoever checks the certificate comes under one of its names.
     hostNames: [...new Set([monitor.name, NAMES.monitor, ...(tls.https ? tls.names.filter(isName) : [])])],

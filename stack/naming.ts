@@ -26,6 +26,8 @@ export const NAMES = {
   monitorStore: 'failover-monitor-store',
   prometheusData: 'prometheus-data',
   backupVolume: 'postgres-backup',
+  backupCheck: 'backup-check',
+  backupCheckVolume: 'backup-check-scratch',
 } as const;
 
 /** User of pgAdmin's login page. The page requires an e-mail address, and no e-mail is ever sent to it. */

@@ -212,12 +212,13 @@ function missingClient(): string[] {
 export function nameProblems(topology: Topology, state: EngineState): string[] {
   const { haproxy, monitor, backends, pgadmin, nodes, networks } = topology;
   const prometheus = topology.prometheus === undefined ? [] : [topology.prometheus];
-  const optional = [...backends, ...prometheus, ...(pgadmin === undefined ? [] : [pgadmin])];
+  const backupCheck = topology.backupCheck === undefined ? [] : [topology.backupCheck];
+  const optional = [...backends, ...prometheus, ...backupCheck, ...(pgadmin === undefined ? [] : [pgadmin])];
   const wanted = {
     containers: [haproxy, monitor, ...nodes, ...optional].map((container) => container.name),
     volumes: [
       ...[haproxy.configVolume, haproxy.socketsVolume, monitor.storeVolume],
-      ...[...nodes, ...prometheus].map(({ volume }) => volume),
+      ...[...nodes, ...prometheus, ...backupCheck].map(({ volume }) => volume),
     ],
     networks: [networks.inner, networks.front],
   };

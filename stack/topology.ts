@@ -9,7 +9,7 @@ import { backendName, dataVolumeName, NAMES, replicaName } from './naming';
 import { type Tls, tlsOf } from './tls';
 
 /** Host numbers on the inner network; a replica's is the primary's plus its index. Addresses never swap (S14). */
-export const HOST = { haproxy: 10, monitor: 11, prometheus: 12, pooler: 13, primary: 20 } as const;
+export const HOST = { haproxy: 10, monitor: 11, prometheus: 12, pooler: 13, backupCheck: 14, primary: 20 } as const;
 
 /** The stack whose values are in the repository, for trials. */
 const TRIAL_STACK = 'dev';
@@ -69,6 +69,8 @@ export interface Topology {
   readonly backupVolume: string;
   /** Folder of the host in its place; undefined: none. */
   readonly backupFolder: string | undefined;
+  /** The container that tests restores, and the volume for their copies. Undefined when the stack tests none. */
+  readonly backupCheck: { readonly name: string; readonly address: string; readonly volume: string } | undefined;
   /** The primary first, then the replicas in order. */
   readonly nodes: readonly NodeTopology[];
   /** Host ports by config key; those of backend, Prometheus and pgAdmin only when they run. */
@@ -130,6 +132,13 @@ export function buildTopology(settings: Settings, { project, stack, projectRoot 
       : undefined,
     backupVolume: named(NAMES.backupVolume),
     backupFolder: settings.backupFolder === '' ? undefined : settings.backupFolder,
+    backupCheck:
+      settings.backup && settings.backupCheckEveryMs !== undefined
+        ? {
+            ...{ name: named(NAMES.backupCheck), address: address(HOST.backupCheck) },
+            volume: named(NAMES.backupCheckVolume),
+          }
+        : undefined,
     nodes: [node(NAMES.primary, 0), ...replicas],
     ports: portsOf(settings),
   });

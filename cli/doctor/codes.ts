@@ -13,6 +13,7 @@ export const FindingCode = z.enum([
   ...stopped('NODE'),
   ...stopped('BACKEND'),
   ...stopped('POOLER'),
+  ...stopped('CHECKER'),
   ...stopped('PROMETHEUS'),
   ...stopped('PGADMIN'),
   ...(['PORT_TAKEN', 'PORT_NOT_PUBLISHED', 'HAPROXY_SILENT', 'HAPROXY_UNREACHABLE', 'ROUTE_CLOSED'] as const),
@@ -28,6 +29,7 @@ export const FindingCode = z.enum([
   ...(['PROMOTION_REPEATED', 'NOT_SERVING', 'HAPROXY_RESTARTED', 'UPDATES_WAITING'] as const),
   ...(['CERTIFICATE_MISSING', 'CERTIFICATE_EXPIRED', 'CERTIFICATE_EXPIRES', 'CERTIFICATE_REFUSED'] as const),
   ...(['ARCHIVE_STUCK', 'ARCHIVE_GAP', 'BACKUP_FAILED', 'BACKUP_OLD'] as const),
+  ...(['RESTORE_TEST_FAILED', 'RESTORE_TEST_OLD'] as const),
   // Failures that a keeper reports, under the keeper's own codes; NODE_FAILED stands for the others.
   ...(['MUST_COPY', 'REWIND_FAILED', 'STREAM_IMPOSSIBLE', 'WAL_MISSING', 'DISK_TOO_SMALL', 'SETTLE_FAILED'] as const),
   ...(['POSTGRES_CRASHED', 'TABLESPACE_IN_USE', 'PROMOTION_HANGS', 'SUPERUSER_LOCKED_OUT'] as const),

@@ -44,7 +44,17 @@ interface Wanted {
   networks: WantedNetwork[];
 }
 
-function wanted({ haproxy, monitor, nodes, backends, prometheus, pgadmin, pooler, networks }: Topology): Wanted[] {
+function wanted({
+  haproxy,
+  monitor,
+  nodes,
+  backends,
+  prometheus,
+  pgadmin,
+  pooler,
+  backupCheck,
+  networks,
+}: Topology): Wanted[] {
   const { inner, front } = networks;
   const at = ({ name, address }: { name: string; address: string }, role: ContainerFact['role']): Wanted => ({
     ...{ name, role, networks: [{ name: inner, address }] },
@@ -62,6 +72,7 @@ function wanted({ haproxy, monitor, nodes, backends, prometheus, pgadmin, pooler
       ({ name }): Wanted => ({ name, role: 'backend', networks: [{ name: front, alias: NAMES.backend }] }),
     ),
     ...(pooler === undefined ? [] : [between(pooler, 'pooler')]),
+    ...(backupCheck === undefined ? [] : [at(backupCheck, 'checker')]),
     ...(prometheus === undefined ? [] : [at(prometheus, 'prometheus')]),
     ...(pgadmin === undefined ? [] : [{ name: pgadmin.name, role: 'pgadmin' as const, networks: [{ name: front }] }]),
   ];

@@ -11,7 +11,7 @@ export const DockerState = z.enum(['created', 'running', 'paused', 'restarting',
 
 export interface ContainerFact {
   name: string;
-  role: 'haproxy' | 'monitor' | 'node' | 'backend' | 'pooler' | 'prometheus' | 'pgadmin';
+  role: 'haproxy' | 'monitor' | 'node' | 'backend' | 'pooler' | 'checker' | 'prometheus' | 'pgadmin';
   /** `missing`: there is no container of that name. */
   state: z.infer<typeof DockerState> | 'missing';
   exitCode: number;

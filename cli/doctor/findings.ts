@@ -81,6 +81,7 @@ const CONSEQUENCES = {
   node: '.',
   backend: ': fewer backends serve the HTTP API, or none does.',
   pooler: ': clients of poolPort do not get in, and the backends do not write.',
+  checker: ': no restore is tested.',
   prometheus: ': no metrics are collected, and no alert is raised.',
   pgadmin: ': pgAdmin cannot be used.',
 } as const;
@@ -151,6 +152,7 @@ const CONTAINERS = first(containerViews, [
   ...stoppedRows('node', 'NODE'),
   ...stoppedRows('backend', 'BACKEND'),
   ...stoppedRows('pooler', 'POOLER'),
+  ...stoppedRows('checker', 'CHECKER'),
   ...stoppedRows('prometheus', 'PROMETHEUS'),
   ...stoppedRows('pgadmin', 'PGADMIN'),
   {
@@ -853,16 +855,19 @@ const CERTIFICATE = first(
 );
 
 /** What is wrong with the backups of one place. */
-function trouble(name: string, { repository, archive, problem, old, lastJob }: BackupPart) {
+function trouble(name: string, { repository, archive, problem, old, lastJob, restoreTest }: BackupPart) {
   const inS3 = repository === 's3' ? 'in S3: ' : '';
   const isLate = (archive.lagSeconds ?? 0) > ARCHIVE_SECONDS_MAX;
   const stuck = problem ?? (isLate ? `the newest archived change is ${archive.lagSeconds} s old` : null);
   const failed = lastJob?.result === 'failed' ? `${lastJob.kind}, ${lastJob.ended}: ${lastJob.message}` : null;
+  const test = restoreTest?.last;
+  const untested = test?.result === 'failed' ? `${test.label ?? 'no backup'}, ${test.ended}: ${test.message}` : null;
   const say = (words: string | null) => (words === null ? null : `${inS3}${words}`);
   const { from = '', to = '' } = archive.gap ?? {};
   const hasGap = archive.gap !== null;
   const where = repository === 's3' ? ' in S3' : '';
-  return { name, from, to, hasGap, where, stuck: say(stuck), failed: say(failed), old: say(old) };
+  const tests = { untested: say(untested), testOld: say(restoreTest?.old ?? null) };
+  return { name, from, to, hasGap, where, stuck: say(stuck), failed: say(failed), old: say(old), ...tests };
 }
 
 /** The backups, when they are on. */
@@ -893,6 +898,16 @@ const BACKUP = every(
       when: ({ old }) => old !== null,
       sentence: 'The backups are too old: {old}.',
       next: 'npm run failover -- backup status says why, npm run failover -- backup now makes one.',
+    }),
+    warning('RESTORE_TEST_FAILED', {
+      when: ({ untested }) => untested !== null,
+      sentence: 'The newest backup could not be restored when that was tested: {untested}.',
+      next: 'Remove the cause that is named, then: npm run failover -- backup check',
+    }),
+    warning('RESTORE_TEST_OLD', {
+      when: ({ untested, testOld }) => untested === null && testOld !== null,
+      sentence: 'No restore was tested for two intervals: {testOld}.',
+      next: 'npm run failover -- backup status says why. By hand: npm run failover -- backup check',
     }),
   ],
 );

@@ -101,6 +101,35 @@ export type PoolerStatus = z.infer<typeof PoolerStatus>;
 
 const MadeBackup = z.object({ label: z.string(), type: BackupType, at: z.string(), sizeBytes: z.number() });
 
+/** The restores of one place that the stack tests by itself. */
+export const RestoreTestStatus = z.object({
+  /** Interval of the tests, s. */
+  everySeconds: z.number(),
+  /** How the last test ended; null: there was none. `newest`: newest commit of the restored copy. */
+  last: z
+    .object({
+      result: z.enum(['done', 'failed']),
+      message: z.string(),
+      label: z.string().nullable(),
+      newest: z.string().nullable(),
+      ended: z.string(),
+      tookMs: z.number(),
+    })
+    .nullable(),
+  /** End of the last test that passed, and its age; null: none has. */
+  passed: z.string().nullable(),
+  passedAgeSeconds: z.number().nullable(),
+  /** When the next one may begin; null: one runs, or there is nothing to test. */
+  next: z.string().nullable(),
+  /** The test that runs; null: none. */
+  running: z.object({ since: z.string(), step: z.string() }).nullable(),
+  /** Why no test passed for too long; null: one did, or there was no time for it yet. */
+  old: z.string().nullable(),
+  /** Why no test can begin; null: it can. */
+  problem: z.string().nullable(),
+});
+export type RestoreTestStatus = z.infer<typeof RestoreTestStatus>;
+
 /** The backups of one place in short. */
 export const BackupPart = z.object({
   /** The place; absent from an older monitor: `local`. */
@@ -149,6 +178,8 @@ export const BackupPart = z.object({
   /** Stored for all backups, without the write-ahead log, and free where they are, bytes. */
   storedBytes: z.number(),
   freeBytes: z.number().nullable(),
+  /** Absent when the stack tests no restores (`backupCheckEvery: off`), and when the monitor is older than this field. */
+  restoreTest: RestoreTestStatus.optional(),
 });
 export type BackupPart = z.infer<typeof BackupPart>;
 

@@ -181,6 +181,14 @@ export const NOTE_CODES = {
   BACKUP_DAMAGED:
     'Files of the repository are damaged or missing; the line names them. Or it has lost all that it had.',
   BACKUP_OLD: 'The backups are older than one and a half intervals of the schedule.',
+  RESTORE_TEST_BEGUN: 'The newest backup is restored beside the stack, to test it.',
+  RESTORE_TEST_DONE: 'The tested backup can be restored; the line has which one, and how long it took.',
+  RESTORE_TEST_FAILED: 'The tested backup could not be restored, or its copy is not sound; the line has the cause.',
+  RESTORE_TEST_STOPPED: 'A test of a restore was ended before its end; it is begun again later.',
+  RESTORE_TEST_OLD: 'No restore was tested with success for two intervals.',
+  CHECKER_SEEN: 'The container that tests restores is connected to the monitor.',
+  CHECKER_LOST: 'The connection to the container that tests restores broke.',
+  CHECKER_REFUSED: 'A container that tests restores has another key and was refused.',
   CHECKPOINT_FAILED: 'The checkpoint before a switchover or a stop, or after a promotion, failed.',
   POSTGRES_STOPPED: 'PostgreSQL of a leader shut down as it was told to; the line has how long it took.',
   POSTGRES_WARNING: 'A warning for people about this PostgreSQL.',
@@ -243,6 +251,9 @@ export const TODOS: Readonly<Partial<Record<LogCode, string>>> = {
   BACKUP_FAILED: 'Remove the cause that the line names: mostly the repository is full or cannot be written.',
   BACKUP_DAMAGED: '`npm run failover -- backup now --full`: the next full backup depends on none of these files.',
   BACKUP_OLD: '`npm run failover -- backup status` says why there is no newer one.',
+  RESTORE_TEST_FAILED:
+    'Remove the cause that the line names, then `npm run failover -- backup check`. If files are damaged: `backup now --full`.',
+  RESTORE_TEST_OLD: '`npm run failover -- backup status` says how the last one ended.',
   SLOT_MOVED: 'Stop all monitors but one.',
   CERTIFICATE_REFUSED:
     'Correct the files of `tlsCertificate` and `tlsKey` as the line says; they are read again by themselves.',

@@ -151,6 +151,8 @@ export const MonitorConfig = z.strictObject({
   tls: TlsConfig.optional(),
   /** True when the stack has a pooler, which the monitor pauses during planned changes. */
   pooler: z.boolean().optional(),
+  /** Interval at which the stack tests a restore of each place of the backups. Absent: it tests none. */
+  backupCheckEveryMs: z.number().int().min(60_000).optional(),
   policy: Policy,
 });
 export type MonitorConfig = z.infer<typeof MonitorConfig>;

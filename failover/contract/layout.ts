@@ -10,6 +10,8 @@ export const PATHS = {
   backupVolume: '/var/lib/postgres-backup',
   /** The repository from which the first node of a new cluster restores, read-only. */
   restoreVolume: '/var/lib/postgres-restore',
+  /** Input of the container that tests restores, in its own volume, which has the copy, too. */
+  checkerConfig: '/var/lib/postgresql/checker.json',
   /** Folder in memory with pgBackRest's config, which holds the passphrase, and its locks. */
   archiveRun: '/dev/shm/postgres-archive',
   /** Volume of the monitor: the store. */
@@ -78,6 +80,8 @@ export const PORTS = {
   keeperAlive: 7402,
   /** The pooler's supervisor connects here to the monitor. */
   poolers: 7401,
+  /** The container that tests restores connects here to the monitor. */
+  checkers: 7403,
   monitorHttp: 8008,
   /** What Docker publishes where the monitor speaks HTTPS. The stack's own containers use the port above. */
   monitorHttps: 8443,

@@ -2,7 +2,7 @@
  * The pooler's input file, and the messages between the monitor and the pooler's supervisor.
  *
  * Transport as between monitor and keeper (messages.ts): the supervisor opens one TCP connection to the monitor, frames
- * are JSON, one a line. The connection begins with a mutual proof (challenge → hello → welcome) of a key that is derived
+ * are JSON, one a line. The connection begins with the mutual proof of handshake.ts, of a key that is derived
  * from the cluster key. Clients can reach the pooler, so it knows neither the cluster key nor a password.
  *
  * The monitor pauses the pooler by a lease: `pause` lasts `forMs` from its arrival, and each further one renews it. When
@@ -11,6 +11,7 @@
  * The certificate for clients comes the same way, its key sealed with the key of this connection (seal.ts).
  */
 import { z } from 'zod';
+import { Challenge, Welcome } from './handshake';
 import { PEM_MAX } from './limits';
 import { MonitorAddress, TlsMode } from './messages';
 import { NodeName } from './naming';
@@ -96,8 +97,6 @@ export type PoolFigures = z.infer<typeof PoolFigures>;
 export const PauseState = z.enum(['no', 'pausing', 'paused']);
 export type PauseState = z.infer<typeof PauseState>;
 
-const Challenge = z.object({ type: z.literal('challenge'), version: z.number().int(), nonce: z.string() });
-const Welcome = z.object({ type: z.literal('welcome'), mac: z.string() });
 const Pause = z.object({ type: z.literal('pause'), forMs: z.number().int().min(0).max(60_000) });
 const Resume = z.object({ type: z.literal('resume') });
 

@@ -10,7 +10,7 @@ import { createHmac, timingSafeEqual } from 'node:crypto';
  */
 export function proof(
   clusterKey: string,
-  role: 'keeper' | 'monitor' | 'pooler',
+  role: 'keeper' | 'monitor' | 'pooler' | 'checker',
   peerNonce: string,
   ownNonce: string,
   node: string,
@@ -31,10 +31,11 @@ export function sameProof(a: string, b: string): boolean {
  * - `admin`: the token of people and scripts that command the monitor over HTTP.
  * - `backup`: the passphrase with which the backups' repository is encrypted.
  * - `pooler`: for the proofs between monitor and pooler. Clients reach the pooler, so it is not told the cluster key.
+ * - `checker`: for the proofs between monitor and the container that tests restores, and for what it is handed.
  */
 export function derivedPassword(
   clusterKey: string,
-  role: 'replication' | 'monitor' | 'admin' | 'backup' | 'pooler',
+  role: 'replication' | 'monitor' | 'admin' | 'backup' | 'pooler' | 'checker',
 ): string {
   return createHmac('sha256', clusterKey).update(`password\n${role}`).digest('hex');
 }

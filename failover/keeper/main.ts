@@ -22,6 +22,7 @@ import { checkSettings } from './postgres/check-settings';
 import { lookAtRepository } from './postgres/look-at-repository';
 import { placeOf } from './postgres/place';
 import { Server } from './postgres/server';
+import { superviseRestoreTests } from './restore-tests/main';
 
 const HEALTH_FILE = '/run/keeper/healthy';
 const HEALTH_EVERY_MS = 2_000;
@@ -99,4 +100,7 @@ if (process.argv[2] === 'check-settings') {
   )
     .then((code) => process.exit(code))
     .catch(fail);
+} else if (process.argv[2] === 'restore-tests') {
+  const say = (line: string) => print(`${new Date().toISOString()} restore tests: ${line}`);
+  superviseRestoreTests(say).catch(fail);
 } else main().catch(fail);

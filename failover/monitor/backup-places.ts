@@ -1,5 +1,5 @@
 /** All places of the backups. Each has a schedule of its own; one job runs at a time. */
-import type { Answer, BackupSummary, BackupsAnswer } from '../contract/api';
+import type { Answer, BackupPart, BackupSummary, BackupsAnswer, RestoreTestStatus } from '../contract/api';
 import type { JobKind, RepositoryName, RestoreTarget } from '../contract/backups';
 import type { Policy } from '../contract/inputs';
 import type { BackupPlan } from '../core/backup-schedule';
@@ -13,6 +13,9 @@ const NONE = 'backups are off in this stack (backup: false)';
 export class BackupPlaces implements BackupCommand {
   /** The first is the one on the machine with the data, if there is one. */
   private readonly places: readonly Backups[];
+
+  /** What is known of the tested restores of a place; undefined: none are tested. */
+  testsOf: (name: RepositoryName) => RestoreTestStatus | undefined = () => undefined;
 
   constructor(
     policy: Policy,
@@ -54,13 +57,18 @@ export class BackupPlaces implements BackupCommand {
   }
 
   summary(): BackupSummary | null {
-    const [first, second] = this.places.map((one) => one.summary());
+    const [first, second] = this.places.map((one) => this.withTests(one, one.summary()));
     return first == null ? null : { ...first, ...(second != null && { second }) };
   }
 
   list(): BackupsAnswer | null {
-    const [first, second] = this.places.map((one) => one.list());
+    const [first, second] = this.places.map((one) => this.withTests(one, one.list()));
     return first == null ? null : { ...first, ...(second != null && { second }) };
+  }
+
+  private withTests<P extends BackupPart>({ name }: Backups, part: P | null): P | null {
+    const restoreTest = this.testsOf(name);
+    return part === null || restoreTest === undefined ? part : { ...part, restoreTest };
   }
 }
 

@@ -14,6 +14,8 @@ import { FileLog } from './log';
 import type { Loop } from './loop';
 import { createMonitor } from './monitor';
 import { Outside } from './outside/outside';
+import type { Seen } from './ports';
+import { testRestores } from './restore-tests/wiring';
 import { ApiCertificate } from './router/api-certificate';
 
 const LOG_FILES = 5;
@@ -68,6 +70,7 @@ async function main(): Promise<void> {
     await Promise.race([certificates.look(), delay(CERTIFICATE_LIMIT_MS)]);
   }
   const tls = certificates?.settings;
+  let seen: Seen | undefined;
   const monitor: Loop = createMonitor({
     nodes: config.nodes,
     policy: config.policy,
@@ -77,12 +80,16 @@ async function main(): Promise<void> {
     sockets: PATHS.haproxySockets,
     ...(config.pooler === true && { pooler: { address: config.settings.monitorAddress, port: PORTS.poolers } }),
     ...{ store, clock, log: outside },
-    onDecision: (decision, observation) => outside.decided(decision, observation),
+    onDecision: (decision, observation) => {
+      seen = { decision, observation };
+      outside.decided(decision, observation);
+    },
     onFailover: (failover) => outside.failover(failover),
   });
   await monitor.parts.keepers.listen();
   if (certificates?.leaf) monitor.parts.pooler.encrypt(certificates.leaf);
   await monitor.parts.pooler.listen();
+  const restoreTests = await testRestores(config, clock, outside, monitor.parts.backups, () => seen);
   await outside.listen(PATHS.page);
   const api = config.tls?.https?.backends === true ? new ApiCertificate(PATHS.haproxySockets, outside) : null;
   const showOn = (web: Pair | null) => {
@@ -101,6 +108,7 @@ async function main(): Promise<void> {
     outside.write('INFO', 'monitor', 'STOPPED', message);
     monitor.stop();
     outside.close();
+    restoreTests.stop();
     clearInterval(looking);
     api?.stop();
     void Promise.allSettled([store.close(), file.flush()]).then(() => process.exit(0));

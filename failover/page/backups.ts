@@ -2,6 +2,7 @@
 import { createElement as h, type JSXNode } from 'hono/jsx/dom';
 import type { BackupPart, BackupSummary } from '../contract/api';
 import { placeName, placeWords } from '../contract/backup-place';
+import { restoreTestWords } from '../contract/restore-test-words';
 import { ago, bytes, clock, span } from './format';
 
 /** The lines of the section. */
@@ -18,7 +19,8 @@ export function backupsOf(backup: BackupSummary): JSXNode[] {
 
 /** The lines of one place. `ending`: of the ids of its lines. */
 function partOf(backup: BackupPart, ending: string): JSXNode[] {
-  const { window, archive, old, problem, lastJob } = backup;
+  const { window, archive, old, problem, lastJob, restoreTest } = backup;
+  const test = restoreTest === undefined ? null : restoreTestWords(restoreTest, clock);
   const reach =
     window === null
       ? 'nothing yet: there is no backup that can be restored'
@@ -30,11 +32,13 @@ function partOf(backup: BackupPart, ending: string): JSXNode[] {
     lastJob?.result === 'failed' ? `The last job failed: ${lastJob.message}` : null,
     old === null ? null : `Too old: ${old}.`,
     problem,
+    ...(test?.failed ?? []),
   ].filter((words) => words !== null);
   return [
     line('A restore can reach', reach, `backup-window${ending}`),
     line('Last', lastOf(backup), `backup-last${ending}`),
     line('Next', nextOf(backup), `backup-next${ending}`),
+    ...(test === null ? [] : [line('Restore test', test.words, `backup-test${ending}`)]),
     line('Archive', archiveOf(backup), `backup-archive${ending}`),
     ...(archive.gap === null && archive.gaps.length > 0
       ? [line('Gaps', gapsOf(archive.gaps), `backup-gaps${ending}`)]

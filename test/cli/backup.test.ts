@@ -45,6 +45,28 @@ it('lists the backups in columns, and the window', async () => {
   expect(BackupsAnswer.parse(JSON.parse(json.join('\n')))).toEqual(ANSWER);
 });
 
+it('tells how the last test of a restore ended, and ends with 1 when it failed', async () => {
+  const last = { result: 'done' as const, message: 'sound', label: BACKUP.label, newest: BACKUP.stop, tookMs: 61_000 };
+  const restoreTest = {
+    ...{ everySeconds: 604_800, last: { ...last, ended: BACKUP.stop }, passed: BACKUP.stop, passedAgeSeconds: 5 },
+    ...{ next: '2026-06-08T12:00:00.000Z', running: null, old: null, problem: null },
+  };
+  monitor.backups = { ...ANSWER, restoreTest };
+  const good = await says('backup status');
+  expect(good.code).toBe(EXIT.ok);
+  const line =
+    /^Restore test: done, 2026-06-01 .*, 20260601-120000F, newest commit 2026-06-01 .* \(61 s\); the next one 2026/;
+  expect(good.out).toContainEqual(expect.stringMatching(line));
+  expect((await says('backup list')).out).toContainEqual(expect.stringMatching(line));
+  const failed = { ...restoreTest.last, result: 'failed' as const, message: 'the file x is damaged' };
+  const running = { since: BACKUP.stop, step: 'PostgreSQL replays the archive' };
+  monitor.backups = { ...ANSWER, restoreTest: { ...restoreTest, last: failed, running, next: null } };
+  const bad = await says('backup status');
+  expect(bad.code).toBe(EXIT.failed);
+  expect(bad.out.join('\n')).toContain('The last test of a restore failed: the file x is damaged');
+  expect(bad.out.join('\n')).toMatch(/; one runs since .*: PostgreSQL replays the archive/);
+});
+
 it('tells the state, also without a word after backup, and ends with 1 when the backups are too old', async () => {
   const good = await says('backup');
   expect(good.code).toBe(EXIT.ok);

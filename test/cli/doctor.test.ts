@@ -12,6 +12,7 @@ import type { Finding } from '../../cli/doctor/row';
 import { EXIT } from '../../cli/exit';
 import { hostCommands } from '../../cli/host';
 import { makeProgram } from '../../cli/program';
+import type { RestoreTestStatus } from '../../failover/contract/api';
 import PACKAGE from '../../package.json';
 import type { Answer } from '../../scripts/lib/updates';
 import { checkConfig } from '../../stack/config';
@@ -152,6 +153,14 @@ const NOT_LOWERED: LoweredFact[] = [
   { role: null, database: 'other', value: 'on' },
 ];
 
+function testedWith(result: 'done' | 'failed'): RestoreTestStatus {
+  const at = '2026-06-01T12:05:00.000Z';
+  return {
+    ...{ everySeconds: 604_800, last: { result, message: 'm', label: 'L', newest: at, ended: at, tookMs: 5 } },
+    ...{ passed: at, passedAgeSeconds: 5, next: null, running: null, old: null, problem: null },
+  };
+}
+
 /** For each row of the table a change of the facts after which doctor names its code, and no other. */
 const SHOWN: readonly (readonly [FindingCode, Change])[] = [
   ...CONTAINERS.flatMap((one) =>
@@ -245,6 +254,8 @@ const SHOWN: readonly (readonly [FindingCode, Change])[] = [
   ['ARCHIVE_GAP', { cluster: { backup: { ...BACKUPS, window: null, archive: { ...BACKUPS.archive, gap: GAP } } } }],
   ['BACKUP_FAILED', { cluster: { backup: { ...BACKUPS, lastJob: FAILED_JOB } } }],
   ['BACKUP_OLD', { cluster: { backup: { ...BACKUPS, old: 'the newest backup is of May' } } }],
+  ['RESTORE_TEST_FAILED', { cluster: { backup: { ...BACKUPS, restoreTest: testedWith('failed') } } }],
+  ['RESTORE_TEST_OLD', { cluster: { backup: { ...BACKUPS, restoreTest: { ...testedWith('done'), old: 'of May' } } } }],
   ['CERTIFICATE_EXPIRED', { cluster: { tls: { mode: 'on', expires: '2026-01-01T00:00:00.000Z', problem: null } } }],
   ['CERTIFICATE_EXPIRES', { cluster: { tls: { mode: 'on', expires: '2026-12-07T21:00:00.000Z', problem: null } } }],
   [
@@ -258,6 +269,7 @@ describe('doctor', () => {
   it('finds nothing where nothing is wrong', () => {
     expect(codes({})).toEqual([]);
     expect(codes({ cluster: { backup: BACKUPS } })).toEqual([]);
+    expect(codes({ cluster: { backup: { ...BACKUPS, restoreTest: testedWith('done') } } })).toEqual([]);
   });
 
   it.each(SHOWN)('names %s alone', (code, change) => expect(codes(change)).toEqual([code]));

@@ -10,10 +10,13 @@ const cluster = (raw: Record<string, string> = {}, databasePassword?: string): P
 
 /** What there is with one primary, without replicas and without a backend. */
 const SMALLEST = [
+  'BackupCheck backup-check',
+  'Command backup-check-config',
   'Command failover-monitor-log-folder',
   'Command haproxy-apply-config',
   'Command postgres-primary-ready',
   'Command serving',
+  'Container backup-check',
   'Container failover-monitor',
   'Container haproxy',
   'Container postgres-primary',
@@ -29,6 +32,7 @@ const SMALLEST = [
   'RandomBytes password-salt',
   'RandomPassword certificate-authority',
   'RandomPassword cluster-key',
+  'Volume backup-check-scratch',
   'Volume failover-monitor-store',
   'Volume haproxy-config',
   'Volume haproxy-sockets',
@@ -229,6 +233,9 @@ describe('the cluster', () => {
     }
     const holders = resources.filter((resource) => resource.secrets.length > 0).map((resource) => resource.name);
     const nodes = ['postgres-primary', 'postgres-replica-1'];
-    expect(holders).toEqual(['backend', 'failover-monitor', 'password-in-force', ...nodes, 'tell-backends-password']);
+    expect(holders).toEqual([
+      ...['backend', 'backup-check-config', 'failover-monitor', 'password-in-force'],
+      ...[...nodes, 'tell-backends-password'],
+    ]);
   });
 });

@@ -30,6 +30,7 @@ const OTHER: Record<string, string> = {
   failoverMode: 'observe',
   backupQueue: '4GB',
   backupFolder: '/srv/backups',
+  backupCheckEvery: 'off',
   backupS3: '{"endpoint": "s3.example.com", "bucket": "backups", "key": "K", "secret": "S"}',
   logFormat: 'json',
   logSize: '20MB',
@@ -105,6 +106,7 @@ function effectsOf(before: readonly Registered[], after: readonly Registered[]):
     if (id === 'Container prometheus') return `Prometheus ${comesOrGoes(id) ? 'comes or goes' : 'replaced'}`;
     if (id === 'Container pgadmin') return `pgAdmin ${comesOrGoes(id) ? 'comes or goes' : 'replaced'}`;
     if (id === 'Container pooler') return `pooler ${comesOrGoes(id) ? 'comes or goes' : 'replaced'}`;
+    if (id === 'Container backup-check') return `backup check ${comesOrGoes(id) ? 'comes or goes' : 'replaced'}`;
     if (id === 'Command haproxy-apply-config') return 'reload';
     const role = ROLE.exec(id)?.[1];
     if (role !== undefined)

@@ -7,6 +7,7 @@ import { passfile } from '../../components/pgadmin';
 import { KeeperConfig, MonitorConfig } from '../../failover/contract/inputs';
 import { PoolerConfig } from '../../failover/contract/pooler';
 import { derivedPassword } from '../../failover/contract/proof';
+import { CheckerConfig } from '../../failover/contract/restore-tests';
 import { verifierOf } from '../../failover/contract/scram';
 import { VERIFIER } from '../rig/verifier';
 import { find, GENERATED, makeCluster, type Registered, register, SALT } from './mocks';
@@ -152,6 +153,7 @@ describe('the monitor', () => {
         names: ['localhost', '127.0.0.1', '::1', hostname(), 'haproxy', '10.201.43.10'],
       },
       pooler: false,
+      backupCheckEveryMs: 7 * 86_400_000,
       policy: {
         hangTimeoutMs: 2_000,
         syncMode: 'synchronous',
@@ -349,6 +351,50 @@ describe('pgAdmin', () => {
 
   it('escapes what a passfile could misread', () => {
     expect(passfile('a:b', 'c\\d')).toBe('haproxy:5432:*:a\\:b:c\\\\d\n');
+  });
+});
+
+describe('the container that tests restores', () => {
+  it('has exactly these inputs: nothing to write but its own volume, and no secret', () => {
+    const { inputs, secrets } = find(resources, 'Container', 'backup-check');
+    expect(inputs).toEqual({
+      ...{ ...common('backup-check'), name: 'backup-check', image: 'sha256:postgres-image', user: '10000:10000' },
+      ...{ stopTimeout: 20, destroyGraceSeconds: 20 },
+      command: ['nice', '-n', '10', 'node', '--disable-sigusr1', '/app/keeper.mjs', 'restore-tests'],
+      readOnly: true,
+      tmpfs: { '/tmp': 'rw,noexec,nosuid,nodev,size=16m,mode=1777' },
+      ...{ memory: 1024, shmSize: 256, cpuShares: 64 },
+      networksAdvanced: [inner(14)],
+      mounts: [
+        volume('backup-check-scratch', '/var/lib/postgresql'),
+        { ...volume('postgres-backup', '/var/lib/postgres-backup'), readOnly: true },
+      ],
+    });
+    expect(secrets).toEqual([]);
+  });
+
+  it('gets the key of its own connection by standard input, and neither passphrase nor cluster key', () => {
+    const { inputs, secrets } = find(resources, 'Command', 'backup-check-config');
+    const { stdin, ...rest } = inputs as { stdin: string };
+    expect(CheckerConfig.parse(JSON.parse(stdin))).toEqual({
+      monitor: { host: '10.201.43.11', port: 7403 },
+      key: derivedPassword(GENERATED, 'checker'),
+    });
+    expect(stdin).not.toContain(GENERATED);
+    expect(JSON.stringify(rest)).not.toContain(derivedPassword(GENERATED, 'checker'));
+    expect(secrets).toEqual(['stdin']);
+  });
+
+  it('is not there without backups or with backupCheckEvery off, and the monitor tests none then', async () => {
+    const without: Record<string, string>[] = [{ backup: 'false' }, { backupCheckEvery: 'off' }];
+    for (const raw of without) {
+      const all = await register(() => {
+        makeCluster(raw);
+      });
+      expect(all.filter(({ name }) => name.startsWith('backup-check'))).toEqual([]);
+      const [file] = find(all, 'Container', 'failover-monitor').inputs.uploads as { content: string }[];
+      expect(MonitorConfig.parse(JSON.parse(file?.content ?? '')).backupCheckEveryMs).toBeUndefined();
+    }
   });
 });
 

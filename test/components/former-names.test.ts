@@ -16,6 +16,7 @@ const ALL = {
 
 /** Parts that came after 0.1.0. */
 const ADDED = [
+  ...['backup-check', 'backup-check', 'backup-check-config', 'backup-check-scratch'],
   ...['certificate-authority', 'password-salt'],
   ...['postgres-backup', 'postgres-primary-ready', 'postgres-replica-1-ready', 'postgres-replica-2-ready'],
 ];

@@ -24,10 +24,12 @@ const FACTS = ['contract', 'state', 'facts'];
 const ADAPTER = ['contract', 'state', 'monitor ports'];
 const CORE = ['state', 'facts', 'effects', 'transitions', 'procedures', 'core'];
 const LOOP = ['contract', ...CORE, 'monitor ports'];
-const WIRED = [...LOOP, 'nodes', 'router', 'monitor pooler', 'coordination', 'outside', 'monitor'];
+const PLACES = ['nodes', 'router', 'monitor pooler', 'monitor restore tests', 'coordination', 'outside'];
+const WIRED = [...LOOP, ...PLACES, 'monitor'];
 const ROOMS: readonly Room[] = [
   room('contract', /^failover\/contract\//, [], 'what all sides agree on'),
   room('disk', /^failover\/disk\//, [], 'files that survive a crash, with any content'),
+  room('link', /^failover\/link\//, ['contract'], 'proven connections between the monitor and a supervisor'),
   room('state', /^failover\/core\/state\//, ['contract'], 'what the monitor remembers and sees: data only'),
   room('facts', /^failover\/core\/facts\//, ['contract', 'state'], 'what follows from state and view'),
   room('effects', /^failover\/core\/effects\//, FACTS, 'orders and routes that follow from a state'),
@@ -42,17 +44,29 @@ const ROOMS: readonly Room[] = [
   ),
   room('postgres', /^failover\/keeper\/postgres\//, ['contract', 'disk', 'keeper ports'], 'the real PostgreSQL'),
   room(
+    'restore tests',
+    /^failover\/keeper\/restore-tests\//,
+    ['contract', 'disk', 'link', 'postgres'],
+    'the container that tests restores',
+  ),
+  room(
     'keeper main',
     /^failover\/keeper\/main\.ts/,
-    ['contract', 'keeper ports', 'postgres', 'keeper'],
+    ['contract', 'keeper ports', 'postgres', 'keeper', 'restore tests'],
     'puts the parts together',
   ),
   room('keeper', /^failover\/keeper\//, ['contract', 'disk', 'keeper ports'], 'carries out orders'),
   room('monitor ports', /^failover\/monitor\/ports\.ts/, ['contract', 'state'], 'between the loop and the outside'),
   room('nodes', /^failover\/monitor\/nodes\//, ADAPTER, 'the keepers and their PostgreSQL'),
   room('router', /^failover\/monitor\/router\//, ADAPTER, 'HAProxy'),
-  room('monitor pooler', /^failover\/monitor\/pooler\//, ADAPTER, 'the pooler’s supervisor'),
-  room('pooler', /^failover\/pooler\//, ['contract', 'disk'], 'the processes of PgBouncer'),
+  room('monitor pooler', /^failover\/monitor\/pooler\//, [...ADAPTER, 'link'], 'the pooler’s supervisor'),
+  room(
+    'monitor restore tests',
+    /^failover\/monitor\/restore-tests\//,
+    ['contract', 'disk', 'link', 'monitor ports'],
+    'when a restore is tested, and how the last ones ended',
+  ),
+  room('pooler', /^failover\/pooler\//, ['contract', 'disk', 'link'], 'the processes of PgBouncer'),
   room('coordination', /^failover\/monitor\/coordination\//, ['contract', 'disk', 'monitor ports'], 'the store'),
   room('outside', /^failover\/monitor\/outside\//, LOOP, 'HTTP, which also asks the core'),
   room('monitor main', /^failover\/monitor\/(main|monitor)\.ts/, WIRED, 'puts the parts together'),
@@ -168,9 +182,12 @@ const ADAPTERS: readonly RegExp[] = [
   /^failover\/keeper\/postgres\//,
   /^failover\/keeper\/(main|clock|memory|alive-port)\.ts/,
   /^failover\/monitor\/(outside|coordination)\//,
+  // Tests of restores, which no decision depends on.
+  /^failover\/(keeper|monitor)\/restore-tests\//,
+  /^failover\/link\/caller\.ts/,
   /^failover\/monitor\/(main|log)\.ts/,
   // Schemas of the HTTP API, of the log and of the input files.
-  /^failover\/contract\/(api|inputs|log-line|restore|restore-test|role-sql|scram|version)\.ts/,
+  /^failover\/contract\/(api|inputs|log-line|restore|restore-test|restore-tests|role-sql|scram|version)\.ts/,
   // TLS with clients, which no decision depends on.
   /^failover\/monitor\/(certificates|router\/api-certificate)\.ts/,
   /^failover\/contract\/(der|certificates|certificate-check|seal)\.ts/,

@@ -1,13 +1,20 @@
-/** One real node with backups in two places: its volume, and S3 behind TLS, which is also killed and slow. */
+/**
+ * One real node with backups in two places: its volume, and S3 behind TLS, which is also killed and slow. Restores are
+ * tested by the command, and by the container that the stack has for it.
+ */
+import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { restoreTest } from '../../cli/backup-check';
 import { lookArgs, questionFor } from '../../cli/restore-look';
+import type { BackupsPart } from '../../failover/contract/api';
 import type { JobEnd, JobKind, RestoreTarget, S3Settings } from '../../failover/contract/backups';
 import { PATHS } from '../../failover/contract/layout';
 import { compareLsn } from '../../failover/contract/lsn';
 import { derivedPassword } from '../../failover/contract/proof';
 import { RepositoryLook } from '../../failover/contract/restore';
 import type { RestoreTestResult } from '../../failover/contract/restore-test';
+import { RestoreTests } from '../../failover/monitor/restore-tests/schedule';
+import { CheckerServer } from '../../failover/monitor/restore-tests/server';
 import { run } from '../../scripts/lib/exec';
 import { S3Server } from '../rig/s3-server';
 import { waitFor } from '../rig/wait';
@@ -80,6 +87,8 @@ beforeAll(async () => {
 afterAll(async () => {
   s3.close();
   await removeNew();
+  await dockerQuietly('rm', '-f', CHECKER);
+  await dockerQuietly('volume', 'rm', `${CHECKER}-scratch`);
   await pair.remove();
   await s3.remove();
 });
@@ -186,6 +195,110 @@ it('restores a moment from S3 into a new stack, with every row, and only reads t
   const left = `grep -rl ${READER.secret} ${PATHS.archiveRun} ${PATHS.nodeVolume} /tmp || true`;
   expect(await docker('exec', NEW, 'sh', '-c', left)).toBe('');
   await removeNew();
+});
+
+const CHECKER = 'bs3-checker';
+const SCRATCH = `${PATHS.nodeVolume}/restore-test`;
+const inside = (text: string) => docker('exec', CHECKER, 'sh', '-c', text);
+
+/** The container as the stack has it (components/backup-check.ts), and the monitor's schedule, as after ten minutes. */
+async function checker() {
+  const listening = { address: pair.host, port: 17_499 };
+  const startedMs = performance.now();
+  let aheadMs = 0;
+  const clock = { nowMs: () => performance.now() - startedMs + aheadMs };
+  const lines: string[] = [];
+  const log = {
+    write: (_level: string, _subject: string, code: string, text: string) => void lines.push(`${code} ${text}`),
+  };
+  const server = new CheckerServer(listening, pair.clusterKey, clock, log);
+  const made = { label: 'newest', type: 'full' as const, at: new Date().toISOString(), sizeBytes: 1 };
+  const part: BackupsPart = {
+    ...{ repository: 'local', window: { from: made.at, to: made.at }, lastFull: made, last: made, backups: [] },
+    ...{ next: null, job: null, lastJob: null, old: null, problem: null, storedBytes: 5, freeBytes: 9, leftOut: 0 },
+    archive: { open: true, waitingBytes: 0, lagSeconds: 1, archivedTo: null, gap: null, gaps: [] },
+  };
+  const backups = (status()?.backup?.repository ?? monitor.view(NODE).repository)?.backups ?? [];
+  part.backups = backups.map((one) => ({ ...one, start: '', stop: '' }));
+  const tests = new RestoreTests({
+    ...{ everyMs: 60_000, passphrase: derivedPassword(pair.clusterKey, 'backup'), checker: server, clock, log },
+    now: () => ({ stanza: `c${status()?.dataId?.split(':')[0]}`, places: [part] }),
+    memory: { load: async () => ({}), save: async () => undefined },
+    ...{ newId: randomUUID, wallMs: () => Date.now() + aheadMs },
+  });
+  await server.listen();
+  tests.start();
+  await docker(
+    ...['run', '-d', '--name', CHECKER, '--init', '--cap-drop', 'ALL', '--security-opt', 'no-new-privileges:true'],
+    ...[
+      '--read-only',
+      '--tmpfs',
+      '/tmp:mode=1777,size=16m',
+      '--shm-size',
+      '256m',
+      '--memory',
+      '1g',
+      '--user',
+      '10000:10000',
+    ],
+    ...['--cpu-shares', '64', '--network', pair.network, '--ip', '10.211.18.14'],
+    ...['--mount', `type=volume,source=${CHECKER}-scratch,target=${PATHS.nodeVolume}`],
+    ...['--mount', `type=volume,source=${pair.backupVolume},target=${PATHS.backupVolume},readonly`],
+    ...[pair.image, 'nice', '-n', '10', 'node', '--disable-sigusr1', '/app/keeper.mjs', 'restore-tests'],
+  );
+  const config = {
+    monitor: { host: pair.host, port: listening.port },
+    key: derivedPassword(pair.clusterKey, 'checker'),
+  };
+  await inside(`umask 077 && echo '${JSON.stringify(config)}' > ${PATHS.checkerConfig}`);
+  await waitFor('the container is connected', 30_000, () => server.state !== null);
+  return {
+    ...{ tests, server, lines },
+    /** Ten minutes, or an interval, later. */
+    later: () => {
+      aheadMs += 600_000;
+    },
+    close: async () => {
+      tests.stop();
+      await server.close();
+      await dockerQuietly('rm', '-f', CHECKER);
+      await dockerQuietly('volume', 'rm', `${CHECKER}-scratch`);
+    },
+  };
+}
+
+it('tests a restore by itself in the stack’s own container, and names the damaged file', async () => {
+  const one = await checker();
+  try {
+    expect(one.server.wanted ?? null).toBeNull();
+    one.later();
+    await waitFor('the first test', JOB_LIMIT_MS, () => one.tests.view('local').last);
+    const good = one.tests.view('local').last;
+    console.log(`scheduled restore test: ${good?.result} after ${good?.tookMs} ms: ${good?.message}`);
+    expect([good?.result, good?.label]).toEqual(['done', expect.stringMatching(/^\d{8}-\d{6}F$/)]);
+    // No copy and no secret is left, and the container cannot write where it should not.
+    expect(await inside(`ls ${PATHS.nodeVolume}; ls ${PATHS.archiveRun} 2>/dev/null; true`)).toBe('checker.json');
+    expect(await inside(`touch ${PATHS.backupVolume}/x /x 2>&1 | grep -c 'Read-only'`)).toBe('2');
+    expect(await docker('logs', CHECKER)).not.toContain(derivedPassword(pair.clusterKey, 'backup'));
+    const found = await docker('exec', NODE, 'find', PATHS.backupVolume, '-path', '*/backup/*/bundle/*', '-type', 'f');
+    const file = found.split('\n').sort().at(0) ?? '';
+    await shell(`cp -p ${file} /tmp/kept && printf 'XXXXXXXX' | dd of=${file} bs=1 seek=4096 conv=notrunc 2>/dev/null`);
+    one.later();
+    await waitFor('the second test', JOB_LIMIT_MS, () => one.tests.view('local').last?.result === 'failed');
+    await shell(`cp -p /tmp/kept ${file}`);
+    const bad = one.tests.view('local').last;
+    console.log(`with a damaged file: ${bad?.message}`);
+    expect(bad?.message).toMatch(/restoring '[^']+\/data\/[^']+'/);
+    expect(one.lines.filter((line) => line.startsWith('RESTORE_TEST_FAILED'))).toHaveLength(1);
+    // What a crash leaves is gone after the start that follows.
+    await inside(`mkdir -p ${SCRATCH}/data`);
+    await docker('kill', CHECKER);
+    await docker('start', CHECKER);
+    await waitFor('it is connected again', 30_000, () => one.server.state !== null);
+    expect(await inside(`ls ${PATHS.nodeVolume}`)).toBe('checker.json');
+  } finally {
+    await one.close();
+  }
 });
 
 it('goes on in the volume while S3 is dead, says why, and catches up', async () => {

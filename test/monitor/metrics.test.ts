@@ -88,6 +88,17 @@ describe('GET /metrics', () => {
     expect(named(await lines(metrics({}, undefined, undefined, broken)))).toEqual(
       expect.arrayContaining(['archive_gap 1', 'backup_old 1']),
     );
+    const last = { result: 'failed' as const, message: 'm', label: 'L', newest: null, ended: 'e', tookMs: 1 };
+    const restoreTest = {
+      ...{ everySeconds: 60, last, passed: 'p', passedAgeSeconds: 77, next: null, running: null },
+      ...{ old: 'of May', problem: null },
+    };
+    const tested = await lines(metrics({}, undefined, undefined, { ...healthy, restoreTest }));
+    expect(tested.filter((line) => line.startsWith('pgfailover_restore_test'))).toEqual([
+      'pgfailover_restore_test_age_seconds{repository="volume"} 77',
+      'pgfailover_restore_test_failed{repository="volume"} 1',
+      'pgfailover_restore_test_old{repository="volume"} 1',
+    ]);
     const none = metrics();
     expect(named(await lines(none))).toEqual([]);
     none.event('BACKUP_FAILED', 'p');

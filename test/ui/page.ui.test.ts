@@ -89,6 +89,15 @@ describe('the status page', () => {
     monitor.show(statusOf({ backup }));
     await waitForText(page, '#backup-window', 'each moment from');
     expect(await text(page, '#backup-archive')).toContain('up to date, the newest archived change is 30 s old');
+    expect(await page.locator('#backup-test').count()).toBe(0);
+    const last = { result: 'failed' as const, message: 'x is damaged', label: 'L', newest: null, tookMs: 5_000 };
+    const restoreTest = {
+      ...{ everySeconds: 60, last: { ...last, ended: '2026-06-01T12:00:00Z' }, passed: null, passedAgeSeconds: null },
+      ...{ next: null, running: null, old: null, problem: null },
+    };
+    monitor.show(statusOf({ backup: { ...backup, restoreTest } }));
+    await waitForText(page, '#backup-test', 'failed, ');
+    await waitForText(page, '[role=alert]', 'The last test of a restore failed: x is damaged');
     const gap = { from: '000000010000000000000005', to: '000000010000000000000007' };
     monitor.show(statusOf({ backup: { ...backup, window: null, archive: { ...backup.archive, gap, gaps: [gap] } } }));
     await waitForText(page, '[role=alert]', 'Gap: the files 000000010000000000000005');

@@ -7,7 +7,8 @@ import { PATHS } from '../../contract/layout';
 import { RestoreTestInput } from '../../contract/restore-test';
 import { testRestore } from './restore-test';
 
-const SCRATCH = `${PATHS.nodeVolume}/restore-test`;
+/** Folder of the copy, in the container of a test. */
+export const SCRATCH = `${PATHS.nodeVolume}/restore-test`;
 
 /** Runs the command. Resolves with its exit code. */
 export async function checkRestore(say: (line: string) => void, log: (line: string) => void): Promise<number> {

@@ -44,14 +44,25 @@ export function stanzaOf(systemId: string): string {
 
 /** pgBackRest's config of a node. It holds the passphrase, and the key of S3. */
 export function renderPgbackrestConf(
-  place: Pick<Place, 'data' | 'port' | 'clusterKey'>,
+  { clusterKey, ...place }: Pick<Place, 'data' | 'port' | 'clusterKey'>,
   stanza: string,
-  { local, s3 }: Places = LOCAL_ONLY,
+  places: Places = LOCAL_ONLY,
   folder: string = PATHS.archiveRun,
 ): string {
+  return renderFor(derivedPassword(clusterKey, 'backup'), place, stanza, places, folder);
+}
+
+/** The same for one who knows the passphrase alone. */
+export function renderFor(
+  passphrase: string,
+  place: Pick<Place, 'data' | 'port'>,
+  stanza: string,
+  { local, s3 }: Places,
+  folder: string,
+): string {
   const values = {
-    ...(local && repository(REPOSITORY_NUMBER.local, place.clusterKey, { path: PATHS.backupVolume })),
-    ...(s3 && repository(REPOSITORY_NUMBER.s3, place.clusterKey, s3Options(s3, folder))),
+    ...(local && repository(REPOSITORY_NUMBER.local, passphrase, { path: PATHS.backupVolume })),
+    ...(s3 && repository(REPOSITORY_NUMBER.s3, passphrase, s3Options(s3, folder))),
     ...(s3 && { 'io-timeout': String(S3_STEP_LIMIT_S) }),
     'compress-type': 'zst',
     'process-max': '1',
@@ -80,11 +91,11 @@ export function renderPgbackrestConf(
 }
 
 /** What every repository has, and its own options, under its number. */
-function repository(number: number, clusterKey: string, own: Record<string, string>): Record<string, string> {
+function repository(number: number, passphrase: string, own: Record<string, string>): Record<string, string> {
   const options = {
     ...own,
     'cipher-type': 'aes-256-cbc',
-    'cipher-pass': derivedPassword(clusterKey, 'backup'),
+    'cipher-pass': passphrase,
     bundle: 'y',
     block: 'y',
     // Without `retention-full` pgBackRest warns. `backup` gets the stack's number; other commands must remove nothing.

@@ -30,6 +30,21 @@ const GAUGES: readonly (readonly [name: string, help: string, (backup: BackupPar
   ['backup_running', '1: a job for the backups is under way.', ({ job }) => Number(job !== null)],
   ['backup_failed', '1: the last job for the backups failed.', ({ lastJob }) => Number(lastJob?.result === 'failed')],
   ['backup_old', '1: the backups are older than one and a half intervals.', ({ old }) => Number(old !== null)],
+  [
+    'restore_test_age_seconds',
+    'Age of the last test of a restore that passed.',
+    ({ restoreTest }) => restoreTest?.passedAgeSeconds ?? null,
+  ],
+  [
+    'restore_test_failed',
+    '1: the last test of a restore failed.',
+    ({ restoreTest }) => (restoreTest === undefined ? null : Number(restoreTest.last?.result === 'failed')),
+  ],
+  [
+    'restore_test_old',
+    '1: no test of a restore passed for two intervals.',
+    ({ restoreTest }) => (restoreTest === undefined ? null : Number(restoreTest.old !== null)),
+  ],
 ];
 
 /** Seconds since the epoch; null when the time is not known. */
