@@ -22,6 +22,7 @@ export function statusLines(cluster: ClusterStatus, paint: Paint): string[] {
     '',
     ...routeLines(cluster),
     ...clientLines(cluster, paint),
+    ...slotLines(cluster, paint),
     ...backupLines(cluster, paint),
     ...restoreWords(cluster.restore, bytes).map((words) => paint('yellow', words)),
     ...lastFailoverLines(cluster),
@@ -85,6 +86,21 @@ function clientLines({ clientPlaces: places, tls, at }: ClusterStatus, paint: Pa
     ...(places === undefined ? [] : [`Client places: ${places.used} of ${places.of} in use on the leader${waiting}`]),
     ...(words === null ? [] : [`TLS: ${words.isBad ? paint('red', words.words) : words.words}`]),
   ];
+}
+
+/** Replication slots that people made. */
+function slotLines({ clientSlots }: ClusterStatus, paint: Paint): string[] {
+  if (clientSlots === undefined) return [];
+  const { slots, gaps, more } = clientSlots;
+  const words = slots.map(({ name, type, active, invalidation }) => {
+    const state = invalidation === null ? (active ? 'in use' : 'not in use') : `given up: ${invalidation}`;
+    return `${name} (${type}, ${state})`;
+  });
+  const gapWords = gaps.map(({ name, from, to }) =>
+    to === null ? `${name} is lost` : `${name} has a possible gap from ${from ?? 'an unknown position'} to ${to}`,
+  );
+  const list = `Slots: ${words.length === 0 ? 'none' : words.join(', ')}${more === true ? ', and more' : ''}`;
+  return [list, ...gapWords.map((text) => paint('yellow', `Slot ${text} (docs/replication.md#replication-slots)`))];
 }
 
 function backupLines({ backup }: ClusterStatus, paint: Paint): string[] {

@@ -5,6 +5,7 @@
  */
 import { z } from 'zod';
 import { Backup, BackupType, Gap, JobEnd, JobKind, RepositoryName, RestoreTarget } from './backups';
+import { ClientSlotsView } from './client-slots';
 import { Level } from './log-line';
 import { SettingsStatus, SlotView, TlsMode } from './messages';
 import { NodeName } from './naming';
@@ -245,6 +246,11 @@ export const ClusterStatus = z.object({
    * Absent while no leader is open, and when the monitor is older than this field.
    */
   clientPlaces: z.object({ used: z.number().int(), of: z.number().int(), waiting: z.number().int() }).optional(),
+  /**
+   * Replication slots that people made, as the opened leader has them, and what may be missing for their readers since a
+   * change of leader. Absent while there is none, and when the monitor is older than this field.
+   */
+  clientSlots: ClientSlotsView.omit({ term: true }).optional(),
   /** Absent in a stack without a pooler. */
   pooler: PoolerStatus.optional(),
   /** Absent in a stack without backups, and when the monitor is older than this field. */

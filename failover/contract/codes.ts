@@ -170,7 +170,10 @@ export const NOTE_CODES = {
     'A node that is being promoted applies the write-ahead log that it has; the line says how much is left.',
   MENDED: 'Something that the failover needs inside the database was removed or changed, and was made again.',
   SLOT_DROPPED:
-    'A replication slot was dropped: of a node that is not declared any more, or of a former leader, which gets the new leader’s.',
+    'A replication slot was dropped: of a node that is not declared any more, of a former leader, which gets the new leader’s, or the copy of one that a person dropped.',
+  SLOT_GAP: 'A new leader does not keep all write-ahead log that the former one kept for a slot that a person made.',
+  SLOT_LOST: 'A slot that a person made was on the former leader and cannot be made again on the new one.',
+  SLOT_PROBLEM: 'The slots that people made cannot be kept on a node now; it is tried again.',
   ARCHIVE_PROBLEM:
     'The repository of the backups takes no write-ahead log, for the reason that follows; it is tried again.',
   ARCHIVE_GAP: 'Write-ahead log is in no backup: the archive took nothing for too long, or the files were lost.',
@@ -255,6 +258,9 @@ export const TODOS: Readonly<Partial<Record<LogCode, string>>> = {
     'Remove the cause that the line names, then `npm run failover -- backup check`. If files are damaged: `backup now --full`.',
   RESTORE_TEST_OLD: '`npm run failover -- backup status` says how the last one ended.',
   SLOT_MOVED: 'Stop all monitors but one.',
+  SLOT_GAP: '[Replication slots](replication.md#replication-slots)',
+  SLOT_LOST: '[Replication slots](replication.md#replication-slots)',
+  SLOT_PROBLEM: 'As the line says, most often too many slots.',
   CERTIFICATE_REFUSED:
     'Correct the files of `tlsCertificate` and `tlsKey` as the line says; they are read again by themselves.',
   POSTGRES_CRASHED: 'Remove the cause that the message names, most often a full disk or too little memory.',

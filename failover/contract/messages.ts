@@ -13,6 +13,7 @@
 
 import { z } from 'zod';
 import { BackupView, GAPS_MAX, Gap, JobOrder, S3Settings } from './backups';
+import { ClientSlotsView, SlotOrder } from './client-slots';
 import { FailureCode, known, LogCode } from './codes';
 import { NODES_MAX, PEM_MAX, STATUS_ROWS_MAX } from './limits';
 import { Lsn } from './lsn-schema';
@@ -30,6 +31,8 @@ export const PING_INTERVAL_MS = 100;
  * status is sent at once.
  */
 export const PINGS_A_STATUS = 2;
+/** Each ping whose number is a multiple of this says which slots of people there are. */
+export const PINGS_A_SLOT_ORDER = 10;
 
 export { Lsn };
 
@@ -448,6 +451,8 @@ export const Status = z.object({
    * between.
    */
   slots: z.array(SlotView).max(STATUS_ROWS_MAX).optional(),
+  /** The slots that people made on the opened leader. Sent after each look; absent between, and on other nodes. */
+  clientSlots: ClientSlotsView.optional(),
   /** Absent while this node does not archive. */
   archive: ArchiveView.optional(),
   /** Absent while this node may make no backups. */
@@ -528,6 +533,8 @@ export const MonitorFrame = z.discriminatedUnion('type', [
       .optional(),
     /** A person confirmed this restore: the data from before it are to be removed. */
     confirmed: z.string().max(64).optional(),
+    /** In each {@link PINGS_A_SLOT_ORDER}th ping, while a leader is open. */
+    slots: SlotOrder.optional(),
   }),
 ]);
 export type MonitorFrame = z.infer<typeof MonitorFrame>;

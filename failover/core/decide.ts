@@ -3,6 +3,7 @@
 import { archiveActions, confirmActions } from './effects/archive';
 import { adoptionTarget, deriveOrders } from './effects/orders';
 import { routeActions } from './effects/route';
+import { clientSlotsOf } from './facts/client-slots';
 import { servingHealth } from './facts/health';
 import { endOfRequest } from './facts/requests';
 import { Situation } from './facts/situation';
@@ -19,7 +20,7 @@ export function decide(state: ClusterState, observation: Observation, nowMs: num
     const plan = rule.match(before);
     if (plan === null) continue;
     const ordered = before.with(deriveOrders(before.with(plan.state ?? state)));
-    const after = ordered.with(withEnd(ordered, plan.reason));
+    const after = ordered.with(withSlots(ordered.with(withEnd(ordered, plan.reason))));
     const decision: Decision = {
       state: after.state,
       actions: [
@@ -39,6 +40,12 @@ export function decide(state: ClusterState, observation: Observation, nowMs: num
     return decision;
   }
   throw new Error('no rule matches; the last one has to match always');
+}
+
+/** Adds to the state which slots of people there are, if that has changed. */
+function withSlots(s: Situation): ClusterState {
+  const slots = clientSlotsOf(s);
+  return slots === s.state.slots ? s.state : change(s.state, { slots });
 }
 
 /** Adds to the state how a person's request ended, once it has ended. */

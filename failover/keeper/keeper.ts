@@ -24,6 +24,7 @@ import {
 } from '../contract/messages';
 import { BackupSide, finishPlaces } from './backup-side';
 import { ClientReplication } from './client-replication';
+import { ClientSlots } from './client-slots';
 import { DurableState } from './durable-state';
 import type { AcceptedOrder, KeeperState } from './keeper-state';
 import type { Leadership } from './leadership';
@@ -144,6 +145,7 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
   private readonly local: BackupSide | null;
   private readonly second: BackupSide | null;
   private readonly replication: ClientReplication | null;
+  private readonly slotKeeping: ClientSlots | null;
   /** Number of changes of the settings. */
   private version = 0;
   /** Number of steps that failed in a row. */
@@ -171,6 +173,8 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
     this.local = archive === undefined ? null : new BackupSide('local', this, archive, backups, clock);
     this.second = archiveS3 === undefined ? null : new BackupSide('s3', this, archiveS3, backupsS3, clock);
     this.replication = postgres.gate === undefined ? null : new ClientReplication(postgres.gate, this);
+    const { clientSlots } = postgres;
+    this.slotKeeping = clientSlots === undefined ? null : new ClientSlots(node, clientSlots, clock, this);
     postgres.onCrash = (reason) => this.crashed(reason);
   }
 
@@ -228,6 +232,7 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
       this.local?.pinged(frame);
       this.second?.pinged(frame);
       this.replication?.pinged(frame);
+      this.slotKeeping?.pinged(frame);
       this.confirmed(frame.confirmed);
       if (frame.n % PINGS_A_STATUS === 0 && !this.repeats(frame.n)) this.reports.report(true, [pong], this.turn.calm);
       else this.link.send(pong);
@@ -450,6 +455,11 @@ export class Keeper implements PursuitHost, Facts, LinkEvents {
   /** The same for the second place. */
   get s3(): Status['s3'] {
     return this.second?.s3;
+  }
+
+  /** What the status says of the slots that people made. */
+  get clientSlots(): Status['clientSlots'] {
+    return this.slotKeeping?.view;
   }
 
   /** What the status says of restores in place. */

@@ -4,6 +4,7 @@
  * own.
  */
 import type { Backup, BackupType, Gap } from '../contract/backups';
+import type { ClientSlot } from '../contract/client-slots';
 import type { FailureCode } from '../contract/codes';
 import type {
   ArchiveView,
@@ -285,6 +286,20 @@ export const RESTORED = 'data.restored';
 
 export type ArchiveQueue = Pick<ArchiveView, 'waiting' | 'waitingBytes' | 'archivedTo' | 'timeline' | 'gaps'>;
 
+/** The slots that people made on this node; those of the failover are never among them. Each call has a deadline. */
+export interface ClientSlotTool {
+  look(): Promise<{ slots: ClientSlot[]; more: boolean }>;
+  /**
+   * Makes a physical slot. With `reserve` it keeps all write-ahead log from the last checkpoint on. Resolves with where
+   * that begins; null: it keeps none.
+   */
+  make(name: string, reserve: boolean): Promise<string | null>;
+  /** Moves a physical slot that is not in use, no further than to what this node has. */
+  advance(name: string, lsn: string): Promise<void>;
+  /** Drops a slot. It is no error if there is none. */
+  drop(name: string): Promise<void>;
+}
+
 /** The way in for clients of replication. */
 export interface ClientGate {
   /** Time since the machine's start, also while the container was paused, ms. */
@@ -321,6 +336,8 @@ export interface Postgres {
   readonly restorer?: Restorer;
   /** Absent: no clients of replication are let in. {@link stop} shuts it. */
   readonly gate?: ClientGate;
+  /** Absent: slots of people are left alone. */
+  readonly clientSlots?: ClientSlotTool;
   observe(): Promise<View>;
 
   /** Creates a new cluster in `data.new`, complete and synced. */

@@ -16,6 +16,7 @@ class Connection {
   settingsAreNew = false;
   statusCount = 0;
   slotsSent: SlotView[] | undefined;
+  clientSlotsSent: Status['clientSlots'];
   /** Versions of the repositories that were sent. */
   repositorySent: number | undefined;
   s3Sent: number | undefined;
@@ -72,12 +73,13 @@ export class Reports {
     const { connection, clock, link, node } = this;
     const { statusCount, settingsAreNew } = connection;
     const { slots } = node.view;
-    const { backup, s3 } = node;
+    const { backup, s3, clientSlots } = node;
     const nowMs = clock.nowMs();
     this.crashedAtMs = this.crashedAtMs.filter((at) => at > nowMs - CRASH_WINDOW_MS);
     const status = buildStatus(node, {
       ...{ n: statusCount, upMs: Math.round(nowMs - this.begunMs), crashes: this.crashedAtMs.length },
       ...{ settingsAreNew, slotsAreNew: slots !== connection.slotsSent },
+      clientSlotsAreNew: clientSlots !== connection.clientSlotsSent,
       repositoryIsNew: backup?.version !== connection.repositorySent,
       s3IsNew: s3?.backup?.version !== connection.s3Sent,
     });
@@ -90,6 +92,7 @@ export class Reports {
     connection.statusCount += 1;
     if (link.connected) {
       connection.slotsSent = slots;
+      connection.clientSlotsSent = clientSlots;
       connection.repositorySent = backup?.version;
       connection.s3Sent = s3?.backup?.version;
     }
@@ -104,6 +107,7 @@ function stable(status: Status): string {
     n: 0,
     upMs: 0,
     slots: null,
+    clientSlots: null,
     freeBytes: null,
     ...stableBackups(status),
     s3: status.s3 && stableBackups(status.s3),

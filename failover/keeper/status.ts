@@ -17,6 +17,7 @@ export interface Facts extends Pick<PursuitHost, 'state' | 'view' | 'stopping'> 
   readonly archive?: Status['archive'];
   readonly backup?: Status['backup'];
   readonly s3?: Status['s3'];
+  readonly clientSlots?: Status['clientSlots'];
   readonly restores?: Pick<Status, 'freeBytes' | 'restored'>;
 }
 
@@ -27,6 +28,8 @@ interface Counts extends Pick<Status, 'n' | 'upMs'> {
   crashes: number;
   /** The slots as last seen were not sent over this connection yet. */
   slotsAreNew: boolean;
+  /** The same for those of people. */
+  clientSlotsAreNew: boolean;
   /** What the repositories hold was not sent over this connection yet. */
   repositoryIsNew: boolean;
   s3IsNew: boolean;
@@ -108,7 +111,7 @@ function s3Of(s3: NonNullable<Status['s3']>, s3IsNew: boolean): Status['s3'] {
 /** The whole status of this node, as the monitor gets it. */
 export function buildStatus(
   facts: Facts,
-  { n, upMs, settingsAreNew, crashes, slotsAreNew, repositoryIsNew, s3IsNew }: Counts,
+  { n, upMs, settingsAreNew, crashes, slotsAreNew, clientSlotsAreNew, repositoryIsNew, s3IsNew }: Counts,
 ): Status {
   const { state, view, lives, progress, stopping } = facts;
   const { accepted, promotingTerm, promoted, rewinding, promotedByHand } = state;
@@ -139,6 +142,7 @@ export function buildStatus(
     },
     lead: leadOf(facts),
     ...(slotsAreNew && slots !== undefined ? { slots } : {}),
+    ...(clientSlotsAreNew && facts.clientSlots !== undefined ? { clientSlots: facts.clientSlots } : {}),
     ...(facts.archive === undefined ? {} : { archive: facts.archive }),
     ...(facts.backup === undefined ? {} : { backup: backupOf(facts.backup, repositoryIsNew) }),
     ...(facts.s3 === undefined ? {} : { s3: s3Of(facts.s3, s3IsNew) }),

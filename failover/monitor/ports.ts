@@ -6,6 +6,7 @@
 import type { Answer, BackupSummary, BackupsAnswer, Failover } from '../contract/api';
 import type { JobKind, JobOrder, RepositoryName, RestoreTarget } from '../contract/backups';
 import type { Leaf } from '../contract/certificates';
+import type { ClientSlotsRecord } from '../contract/client-slots';
 import type { LogCode } from '../contract/codes';
 import type { Level } from '../contract/log-line';
 import type { NodeSettings, OrderId, StateCopy, TlsSettings } from '../contract/messages';
@@ -34,8 +35,8 @@ export interface Keepers {
   order(node: string, order: SentOrder): void;
   /** Sends a copy of the state to every connected keeper that has not got this one yet (S10). */
   remember(copy: StateCopy): void;
-  /** Sets which node's pings say that it may archive, and in which term; null: none. */
-  archive(by: { node: string; term: number } | null): void;
+  /** Sets which node's pings say that it may archive, and in which term, and which slots of people there are; null: none. */
+  archive(by: { node: string; term: number; slots?: ClientSlotsRecord } | null): void;
   /** Sets the job for the backups of a place that the pings to the node that may archive ask for; null: none. */
   backup(order: JobOrder | null, name?: RepositoryName): void;
   /**

@@ -123,3 +123,75 @@ describe('a client of replication', () => {
     await waitFor('the receiver has ended', SOON_MS, async () => (await receiver().catch(() => '')) === '');
   });
 });
+
+describe('a slot that a person made', () => {
+  const both2 = `host=${Object.values(pair.address).join(',')} port=${PORTS.gate} user=tools`;
+  const slotOf = (name: string, node: string) =>
+    psql(`SELECT coalesce(restart_lsn::text, '') FROM pg_replication_slots WHERE slot_name = '${name}'`, node);
+  const isBehind = async (name: string) => {
+    const [here, there] = [await slotOf(name, A), await slotOf(name, B)];
+    return here !== '' && there !== '' && (await psql(`SELECT '${there}'::pg_lsn <= '${here}'::pg_lsn`)) === 't';
+  };
+  const marks = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => `mark-${from + i}-`);
+  /** Writes marks, each in a file of its own, which a checkpoint would let go. */
+  const write = async (from: number, to: number, node: string) => {
+    for (const mark of marks(from, to))
+      await psql(`SELECT pg_logical_emit_message(false, 'm', '${mark}' || repeat('x', 9000)), pg_switch_wal()`, node);
+    await psql('CHECKPOINT', node);
+  };
+  const read = () => background('PGCONNECT_TIMEOUT=2', `pg_receivewal -d '${both2}' -D /tmp/wal --slot reader`);
+  const has = (wanted: string[]) =>
+    waitFor('the reader has every mark', SOON_MS, async () => {
+      const found = await docker('exec', CLIENT, 'sh', '-c', "cat /tmp/wal/* | grep -aoE 'mark-[0-9]+-' | sort -u");
+      return wanted.every((mark) => found.split('\n').includes(mark));
+    });
+
+  it('is kept on the next leader, so that its reader has no gap, and stays dropped', async () => {
+    await monitor.done(A, 2, { kind: 'lead', sync: both });
+    monitor.archivist = { node: A, term: 2 };
+    await monitor.done(B, 2, { kind: 'follow', leader: A, method: 'stream' }, SOON_MS);
+    await docker('exec', CLIENT, 'mkdir', '-p', '/tmp/wal');
+    await psql("SELECT pg_create_physical_replication_slot('dropped', true)");
+    await waitFor('a role is let in', SOON_MS, async () => {
+      const made = await client(
+        {},
+        'pg_receivewal',
+        '-d',
+        both2,
+        '--create-slot',
+        '--if-not-exists',
+        '--slot',
+        'reader',
+      );
+      return made.code === 0;
+    });
+    await read();
+    await write(1, 2, A);
+    await has(marks(1, 2));
+    await waitFor('the standby has copies', SOON_MS, () => isBehind('reader'));
+    await waitFor('the standby has copies', SOON_MS, () => isBehind('dropped'));
+    await psql("SELECT pg_drop_replication_slot('dropped'), pg_drop_replication_slot('people')");
+    await waitFor('the copy is dropped', SOON_MS, async () => (await slotOf('dropped', B)) === '');
+    expect(monitor.view(B).notes.join('\n')).toContain('SLOT_DROPPED dropped: it was dropped on a leader');
+
+    // While the reader is away, nodes let go what no slot keeps.
+    await docker('exec', CLIENT, 'kill', await receiver());
+    await write(3, 6, A);
+    await waitFor('the standby has all', SOON_MS, async () => {
+      const end = await psql('SELECT pg_current_wal_flush_lsn()');
+      return (await psql(`SELECT pg_last_wal_replay_lsn() >= '${end}'::pg_lsn`, B)) === 't';
+    });
+    await psql('CHECKPOINT', B);
+    await docker('kill', A);
+    await monitor.done(B, 3, { kind: 'lead', sync: { leader: B, k: 0, members: [] } }, SOON_MS);
+    monitor.archivist = { node: B, term: 3 };
+    await write(7, 8, B);
+    await read();
+    await has(marks(1, 8));
+    await monitor.until(B, (s) => s.clientSlots?.term === 3, 'reports its slots', SOON_MS);
+    expect(monitor.view(B).notes.join('\n')).not.toMatch(/SLOT_GAP|SLOT_LOST/);
+    expect(await psql("SELECT slot_name FROM pg_replication_slots WHERE slot_name IN ('dropped', 'people')", B)).toBe(
+      '',
+    );
+  }, 180_000);
+});

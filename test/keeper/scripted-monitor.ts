@@ -2,17 +2,21 @@
 import { randomBytes } from 'node:crypto';
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Gap, JobOrder, Repository } from '../../failover/contract/backups';
+import type { ClientSlotsRecord } from '../../failover/contract/client-slots';
 import { onFrames, sendFrames } from '../../failover/contract/frames';
 import {
   KeeperFrame,
   type MonitorFrame,
   type NodeSettings,
   PING_INTERVAL_MS,
+  PINGS_A_SLOT_ORDER,
   PROTOCOL_VERSION,
   type Status,
   type Target,
 } from '../../failover/contract/messages';
 import { proof, sameProof } from '../../failover/contract/proof';
+import { slotRecord } from '../../failover/core/facts/client-slots';
+import { SlotOrders } from '../../failover/monitor/nodes/slot-orders';
 
 export interface NodeView {
   connected: boolean;
@@ -37,6 +41,9 @@ export class ScriptedMonitor {
   job: JobOrder | null = null;
   /** The same for the place in S3. */
   jobS3: JobOrder | null = null;
+  /** What it remembers of the slots that people made. */
+  private slots: ClientSlotsRecord | undefined;
+  private readonly slotOrders = new SlotOrders();
   private readonly server: Server;
   private readonly waiting = new Set<() => void>();
   private seq = 0;
@@ -60,7 +67,9 @@ export class ScriptedMonitor {
     const job = by?.node === node && answered !== null && this.job !== null ? { backup: this.job } : {};
     const { archivedTo, ...beside } = archivedBy(by === null ? undefined : this.view(by.node).status?.archive);
     if (archivedTo !== undefined) this.archived = { archivedTo, ...beside };
-    return { type: 'ping', n, ...archive, ...job, ...this.archived, ...this.s3Of(node) };
+    const isDue = by !== null && n % PINGS_A_SLOT_ORDER === 0;
+    const slots = isDue ? { slots: this.slotOrders.orderFor(node, { ...by, slots: this.slots }) } : {};
+    return { type: 'ping', n, ...archive, ...job, ...this.archived, ...this.s3Of(node), ...slots };
   }
 
   private s3Of(node: string): Pick<Extract<MonitorFrame, { type: 'ping' }>, 's3'> {
@@ -68,6 +77,13 @@ export class ScriptedMonitor {
     const { place, archive } = (by?.node === node && this.view(node).status?.s3) || {};
     if (place === undefined) return {};
     return { s3: { place, ...(jobS3 && { backup: jobS3 }), ...archivedBy(archive) } };
+  }
+
+  private seeSlots(seen: Status['clientSlots'], view: NodeView): void {
+    const { archivist: by } = this;
+    if (seen === undefined || by === null || this.view(by.node) !== view || seen.term !== by.term) return;
+    this.slotOrders.reported(by.node, by, seen);
+    this.slots = slotRecord(this.slots, seen);
   }
 
   listen(host: string, port: number): Promise<void> {
@@ -174,6 +190,7 @@ export class ScriptedMonitor {
       } else if (view !== null && frame.type === 'status') {
         view.status = frame;
         view.repository = frame.backup?.repository ?? view.repository;
+        this.seeSlots(frame.clientSlots, view);
       } else if (view !== null && frame.type === 'pong') view.answered = frame.n;
       else if (view !== null && frame.type === 'note') view.notes.push(`${frame.code} ${frame.message}`);
       this.changed();

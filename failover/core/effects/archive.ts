@@ -17,5 +17,6 @@ export const archiveActions = seam((s: Situation): Action[] => {
   const { state, policy, lastEntry } = s;
   if ((policy.backup !== true && policy.replication !== true) || state.adopting || !serves(state)) return [];
   if (lastEntry?.opened !== true || lastEntry.node !== state.leader || lastEntry.term !== state.term) return [];
-  return [{ kind: 'archive', node: lastEntry.node, term: state.term }];
+  const { slots } = state;
+  return [{ kind: 'archive', node: lastEntry.node, term: state.term, ...(slots && { slots }) }];
 });

@@ -3,6 +3,7 @@
  * only once. Only data: no classes, no clock, no I/O.
  */
 import { z } from 'zod';
+import { ClientSlotsRecord } from '../../contract/client-slots';
 import { Cause, type RuleCode } from '../../contract/codes';
 import type { Policy } from '../../contract/inputs';
 import { Lsn, type NodeSettings, type OrderId, type Status, SyncConfig, Target } from '../../contract/messages';
@@ -209,6 +210,8 @@ export const ClusterState = z.object({
   restored: z
     .object({ id: z.string(), node: z.string(), words: z.string(), confirmed: z.boolean().optional() })
     .optional(),
+  /** Replication slots that people made on the leader. Absent: there never was one. */
+  slots: ClientSlotsRecord.optional(),
   orders: z.record(z.string(), GivenOrder),
 });
 export type ClusterState = z.infer<typeof ClusterState>;
@@ -265,7 +268,7 @@ export type Action =
   /** Make the opening checks on this node for this term. */
   | { kind: 'certify'; node: string; term: number }
   /** This node alone may archive, for as long as each cycle lists it. */
-  | { kind: 'archive'; node: string; term: number }
+  | { kind: 'archive'; node: string; term: number; slots?: ClientSlotsRecord }
   /** The data from before this restore are to be removed, on whatever node has them. */
   | { kind: 'confirm'; id: string };
 

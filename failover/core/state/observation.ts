@@ -30,6 +30,8 @@ export interface NodeView {
   recall: StateCopy | null | undefined;
   /** Replication slots on this node, as last reported over this connection; absent before that. For people only. */
   slots?: SlotView[];
+  /** The slots that people made, as the node reported them last as the leader; absent: it did not. */
+  clientSlots?: Status['clientSlots'];
   /** What the backups' repository holds, as last reported over this connection; absent before that. */
   repository?: Repository;
   /** The same for the backups in S3. */

@@ -4,9 +4,10 @@ import { uptime } from 'node:os';
 import { createSecureContext, type SecureContext } from 'node:tls';
 import { PORTS } from '../../contract/layout';
 import type { NodeSettings, SlotView } from '../../contract/messages';
-import { ARCHIVE_SLOT, copySlotName, isNodeSlot, slotName } from '../../contract/naming';
+import { isNodeSlot } from '../../contract/naming';
 import type { ClientGate } from '../ports';
 import type { TlsFiles } from './certificate-files';
+import { ownSlots } from './client-slots';
 import type { Configuration } from './configuration';
 import type { Warning } from './data-folder';
 import { refusalOf } from './gate/commands';
@@ -57,8 +58,7 @@ export class NodeGate implements ClientGate {
 
   private refusal(command: string): string | null {
     const { slots = [], place, settings } = this;
-    const nodes = settings?.nodes.map(({ name }) => name) ?? [];
-    const known = [ARCHIVE_SLOT, ...nodes.flatMap((name) => [slotName(name), copySlotName(name)])];
+    const known = ownSlots(settings);
     const isOwn = (name: string) => known.includes(name) || isNodeSlot(name, place.node);
     const names = slots.map(({ name }) => name);
     return refusalOf(command, [...known, ...names.filter(isOwn)], names.filter((name) => !isOwn(name)).length);

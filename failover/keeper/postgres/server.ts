@@ -11,6 +11,7 @@ import { KeeperError, type Postgres, type ServerConfig, type Source, type View }
 import { NodeArchive } from './archive';
 import { NodeBackup } from './backup';
 import { Canary } from './canary';
+import { NodeClientSlots } from './client-slots';
 import { Configuration } from './configuration';
 import { DataFolder, type Warning } from './data-folder';
 import { Furnishing } from './furnish';
@@ -74,6 +75,7 @@ export class Server implements Postgres {
   private readonly restored: NodeRestore | null;
   readonly restorer: NodeRestorer;
   readonly gate: NodeGate;
+  readonly clientSlots: NodeClientSlots;
   private readonly warning: Warning = { text: null };
   private readonly log = new ServerLog(linesTo(process.stderr));
   private readonly sessions: OwnSessions;
@@ -114,6 +116,7 @@ export class Server implements Postgres {
     const lists = { conf: place.conf, warning: this.warning, reload };
     this.roles = new RoleList(lists);
     this.gate = new NodeGate(place, this.files, new RoleList({ ...lists, replicators: true }), this.warning);
+    this.clientSlots = new NodeClientSlots(place.node, sessions, () => this.gate.settings);
     this.furnishing = new Furnishing(sessions, place.clusterKey, this.warning);
     this.beats = new Heartbeat({
       open: (limitMs) => sessions.home(limitMs, BEAT_LOCK_MS),

@@ -6,11 +6,13 @@
 import { randomBytes } from 'node:crypto';
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Gap, JobOrder, RepositoryName } from '../../contract/backups';
+import type { ClientSlotsRecord } from '../../contract/client-slots';
 import { inBackground } from '../../contract/errors';
 import { onFrames, sendFrames } from '../../contract/frames';
 import {
   KeeperFrame,
   type MonitorFrame,
+  PINGS_A_SLOT_ORDER,
   PROTOCOL_VERSION,
   type StateCopy,
   type Status,
@@ -22,6 +24,7 @@ import type { NodeView } from '../../core/state/observation';
 import type { Events, Keepers, MonitorPorts, ProbeResult, SentOrder, Store } from '../ports';
 import { AnswerTimes, PROBE_LIMIT_MS, probePostgres } from './probe';
 import { onlyAdvances } from './progress';
+import { SlotOrders } from './slot-orders';
 
 const HANDSHAKE_LIMIT_MS = 2_000;
 const UNPROVEN_MAX = 32;
@@ -73,7 +76,8 @@ export class KeeperServer implements Keepers {
   private readonly refusals = new Map<string, number>();
   private incarnation: number;
   /** The node that may archive. */
-  private archivist: { node: string; term: number } | null = null;
+  private archivist: { node: string; term: number; slots?: ClientSlotsRecord } | null = null;
+  private readonly slots = new SlotOrders();
   /** Up to where the repository has what that node, or the last one, wrote; undefined: not known. */
   private archived: ArchivedPart | undefined;
   /** The same for the backups in S3. */
@@ -151,10 +155,11 @@ export class KeeperServer implements Keepers {
     };
     const { archivedS3 } = this;
     const s3 = archivedS3 === undefined ? {} : { s3: { ...job('s3'), ...archivedS3 } };
-    return { type: 'ping', n, ...archive, ...job('local'), ...archived, ...s3, ...confirmed };
+    const slots = n % PINGS_A_SLOT_ORDER === 0 ? { slots: this.slots.orderFor(view.name, archivist) } : {};
+    return { type: 'ping', n, ...archive, ...job('local'), ...archived, ...s3, ...confirmed, ...slots };
   }
 
-  archive(by: { node: string; term: number } | null): void {
+  archive(by: { node: string; term: number; slots?: ClientSlotsRecord } | null): void {
     this.archivist = by;
   }
 
@@ -394,6 +399,8 @@ export class KeeperServer implements Keepers {
       if (s3 !== undefined && archived !== undefined) this.archivedS3 = { ...archived, place: s3.place };
     }
     view.slots = status.slots ?? view.slots;
+    view.clientSlots = status.clientSlots ?? view.clientSlots;
+    this.slots.reported(view.name, this.archivist, status.clientSlots);
     // A status has the repository only after a change, and a later status may come before the monitor's next cycle.
     view.repository = status.backup?.repository ?? view.repository;
     view.repositoryS3 = status.s3?.backup?.repository ?? view.repositoryS3;

@@ -17,6 +17,7 @@ const GROWS: ReadonlySet<string> = new Set([
   'heartbeatSeenAgeMs',
   'commitMs',
   'slots',
+  'clientSlots',
   'archivedMs',
   'progress',
   'repository',

@@ -151,6 +151,8 @@ export class Metrics {
     const expires = status.tls?.expires ?? null;
     const leftMs = expires === null ? null : Date.parse(expires) - Date.parse(status.at);
     if (leftMs !== null) gauges.certificateExpires.set({ mode: status.tls?.mode }, leftMs / 1_000);
+    for (const { name: slot, to } of status.clientSlots?.gaps ?? [])
+      gauges.slotGap.set({ slot, kind: to === null ? 'lost' : 'gap' }, 1);
     if (status.pooler !== undefined) this.fillPooler(status.pooler);
     this.backups.fill(status.backup);
     for (const { name: node, ...figures } of status.nodes) {
@@ -205,6 +207,11 @@ export class Metrics {
       observe: this.gauge('observe', '1: failoverMode is observe.'),
       synchronous: this.gauge('synchronous', '1: syncMode is synchronous.'),
       slotBytes: this.gauge('slot_retained_bytes', 'WAL that is kept for a replication slot.', ['node', 'slot']),
+      slotGap: this.gauge(
+        'slot_gap',
+        '1: since a change of leader something is missing for a slot that a person made (gap), or the slot is (lost).',
+        ['slot', 'kind'],
+      ),
       certificateExpires: this.gauge(
         'certificate_expires_seconds',
         'Time until the certificate that clients are shown expires; negative: it has expired.',

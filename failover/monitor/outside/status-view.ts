@@ -64,12 +64,22 @@ export function clusterStatus(s: Situation, input: StatusInput): StatusView {
       unreached: s.names.filter((name) => isUnreached(s, name)),
     },
     ...(input.clientPlaces && { clientPlaces: input.clientPlaces }),
+    ...clientSlotsPart(s),
     ...(input.pooler !== undefined && { pooler: input.pooler }),
     ...(input.backup !== undefined && { backup: input.backup, restore: restoreStatus(s) }),
     sync: { waitsFor: s.ordered?.k ?? 0, members: s.ordered?.members ?? [], changing: state.joint.length > 1 },
     lastFailover: input.lastFailover,
     ...(input.tls && { tls: input.tls }),
   };
+}
+
+/** The slots that people made; nothing before there is one. */
+function clientSlotsPart({ state, observation }: Situation): Pick<StatusView, 'clientSlots'> {
+  if (state.slots === undefined) return {};
+  const seen = state.leader === null ? undefined : observation.nodes[state.leader]?.clientSlots;
+  const slots = seen?.term === state.slots.term ? seen.slots : [];
+  const { gaps, more } = state.slots;
+  return { clientSlots: { slots, gaps: gaps.map(({ term: _, ...gap }) => gap), ...(more && { more }) } };
 }
 
 /** True when clients can write: the leader runs as a primary, and HAProxy leads to it. */
