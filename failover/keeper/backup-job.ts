@@ -15,6 +15,11 @@ import { ReachedTime } from './reached-time';
 /** Limit for one job, ms. */
 const JOB_LIMIT_MS = 24 * 3_600_000;
 /**
+ * A backup whose progress stands still for this long has failed, ms: an S3 that answers a few bytes a second would
+ * otherwise hold up the jobs of the other place for a day. pgBackRest reports each thousandth of the data.
+ */
+const STALLED_MS = 2 * 3_600_000;
+/**
  * A job ends when no ping came for this long, ms: another leader may run one then. The monitor waits for twice as long
  * before it gives the job to another leader.
  */
@@ -51,10 +56,14 @@ interface Running {
   readonly job: Job;
   readonly leadership: Leadership;
   readonly abort: AbortController;
+  /** When it last came further. */
+  movedMs: number;
 }
 
 /** The job ended with the leadership, which is no failure of it. */
 class Stopped extends Error {}
+
+class Stalled extends Error {}
 
 export class BackupJobs {
   private running: Running | null = null;
@@ -194,11 +203,16 @@ export class BackupJobs {
     if (this.running !== null || (this.last?.id === id && this.last.result !== 'stopped')) return;
     if (!leadership.calm || this.host.archive?.open !== true) return;
     const abort = new AbortController();
-    const running: Running = { job: { id, kind, sinceMs: this.wallMs(), progress: null }, leadership, abort };
+    const fromMs = this.clock.nowMs();
+    const running: Running = {
+      job: { id, kind, sinceMs: this.wallMs(), progress: null },
+      leadership,
+      abort,
+      movedMs: fromMs,
+    };
     this.running = running;
     this.host.note('info', 'BACKUP_BEGUN', kind === 'verify' ? 'the repository is read' : `a backup (${kind})`);
     inBackground(() => this.watch(running));
-    const fromMs = this.clock.nowMs();
     const ended = (result: JobEnd['result'], message: string, damaged?: string[]) => {
       const tookMs = Math.round(this.clock.nowMs() - fromMs);
       const end: JobEnd = { id, kind, result, message: message.slice(0, MESSAGE_MAX), endedMs: this.wallMs(), tookMs };
@@ -215,7 +229,8 @@ export class BackupJobs {
       },
       (error) => {
         const { signal } = abort;
-        if (signal.aborted || this.host.leadership() !== leadership) ended('stopped', whyStopped(signal));
+        if (signal.reason instanceof Stalled) ended('failed', signal.reason.message);
+        else if (signal.aborted || this.host.leadership() !== leadership) ended('stopped', whyStopped(signal));
         else ended('failed', messageOf(error));
       },
     );
@@ -226,13 +241,19 @@ export class BackupJobs {
     while (this.running === running && !running.abort.signal.aborted) {
       if (this.host.leadership() !== running.leadership) this.stop('the leadership ended');
       else if (this.bootMs() - this.pingedBootMs > SILENCE_MS) this.stop('no ping came for too long');
+      else if (isStalled(running, this.clock.nowMs())) {
+        const hours = STALLED_MS / 3_600_000;
+        running.abort.abort(new Stalled(`the backup made no progress for ${hours} hours; its place is too slow`));
+      }
       await this.clock.sleep(WATCH_MS, running.abort.signal);
     }
   }
 
-  private async make({ job, leadership, abort }: Running, type: Exclude<JobKind, 'verify'>): Promise<string> {
+  private async make(running: Running, type: Exclude<JobKind, 'verify'>): Promise<string> {
     const { tool, host } = this;
+    const { job, leadership, abort } = running;
     const progress = (part: number) => {
+      if (part !== job.progress) running.movedMs = this.clock.nowMs();
       job.progress = part;
       host.report();
     };
@@ -279,6 +300,10 @@ export class BackupJobs {
     else if (damaged !== undefined) this.host.note('error', 'BACKUP_DAMAGED', what);
     else this.host.note('warn', 'BACKUP_FAILED', what);
   }
+}
+
+function isStalled({ job, movedMs }: Running, nowMs: number): boolean {
+  return job.kind !== 'verify' && nowMs - movedMs > STALLED_MS;
 }
 
 function whyStopped({ reason }: AbortSignal): string {

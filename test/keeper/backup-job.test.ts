@@ -167,6 +167,29 @@ it('says why a job failed', async () => {
   expect(notes).toContain('BACKUP_FAILED backup (full): no space left');
 });
 
+it('ends a backup that makes no progress for two hours, as failed', async () => {
+  const { ping, pass, jobs, part, notes } = rig();
+  const hours = async (count: number, order: { id: string; kind: JobKind }) => {
+    for (let minute = 0; minute < count * 60; minute++) {
+      // A keeper that hears nothing for longer ends its job.
+      for (const third of [1, 2, 3]) {
+        pass(third === 3 ? 19_700 : 19_900);
+        await ping(order);
+      }
+    }
+  };
+  await ping({ id: 'slow', kind: 'full' });
+  await hours(1.9, { id: 'slow', kind: 'full' });
+  part(0.1);
+  await hours(1.9, { id: 'slow', kind: 'full' });
+  expect(jobs.view?.job?.id).toBe('slow');
+  await hours(0.2, { id: 'slow', kind: 'full' });
+  expect(jobs.view?.last).toMatchObject({ id: 'slow', result: 'failed' });
+  expect(notes.at(-1)).toBe(
+    'BACKUP_FAILED backup (full): the backup made no progress for 2 hours; its place is too slow',
+  );
+});
+
 it.each<[string, (all: ReturnType<typeof rig>) => void]>([
   [
     'the leadership ends',

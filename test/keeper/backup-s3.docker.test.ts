@@ -325,15 +325,37 @@ it('goes on in the volume while S3 is dead, says why, and catches up', async () 
   expect(status()?.s3?.archive?.gaps).toBeUndefined();
 });
 
-it('stops without waiting for S3 that answers nothing', async () => {
-  s3.turn('silent');
+it('archives and makes a backup in the volume while S3 answers a few bytes a second, with a job of its own', async () => {
+  s3.turn('trickles');
+  monitor.jobS3 = { id: 'slow-job', kind: 'full' };
+  const position = await fill();
+  await archives('local', position);
+  monitor.job = { id: 'beside', kind: 'full' };
+  const { s3: seen } = await monitor.until(NODE, (s) => s.backup?.last?.id === 'beside', 'makes it', JOB_LIMIT_MS);
+  expect(status()?.backup?.last?.result).toBe('done');
+  expect(has('s3', position)).toBe(false);
+  expect(seen?.backup?.job?.id).toBe('slow-job');
+});
+
+it.each([
+  ['trickles', 1],
+  ['silent', 2],
+] as const)('stops without waiting for S3 whose door is: %s', async (door, term) => {
+  s3.turn('open');
+  if (term === 2) {
+    monitor.jobS3 = null;
+    await monitor.done(NODE, 2, { kind: 'lead', sync: { leader: NODE, k: 0, members: [] } });
+    monitor.archivist = { node: NODE, term: 2 };
+  }
+  await archives('s3', await fill());
+  s3.turn(door);
   await fill();
   await monitor.wait(() => (status()?.s3?.archive?.waiting ?? 0) > 0, 'waits for S3', 20_000);
   const fromMs = performance.now();
-  monitor.order(NODE, 1, { kind: 'stop' });
+  monitor.order(NODE, term, { kind: 'stop' });
   await monitor.until(NODE, (s) => s.postgres.state === 'stopped', 'stopped', STOPPED_LIMIT_MS);
-  console.log(`stopped while S3 says nothing: ${Math.round(performance.now() - fromMs)} ms`);
-  expect(await docker('top', NODE, '-eo', 'pid,args')).not.toMatch(/pgbackrest .*archive-push/);
+  console.log(`stopped while S3 is ${door}: ${Math.round(performance.now() - fromMs)} ms`);
+  expect(await docker('top', NODE, '-eo', 'pid,args')).not.toMatch(/pgbackrest .*(archive-push|backup)/);
 });
 
 const restored = (id: string) =>

@@ -150,9 +150,12 @@ it('says why a backup failed', async () => {
 it('fails in a full repository, bounds what waits, shows the gap, and ends it with the next backup', async () => {
   monitor.settle({ ...pair.settings, backup: { leaseMs: 2_000, queueBytes: QUEUE_BYTES, keep: 1 } });
   const before = held().length;
-  await shell(`dd if=/dev/zero of=${PATHS.backupVolume}/filler bs=64k 2>/dev/null || true`);
+  const fillUp = `dd if=/dev/zero of=${PATHS.backupVolume}/filler bs=64k 2>/dev/null || true`;
+  // A full backup takes about 4 MB, so the room ends in the middle of it.
+  await shell(`${fillUp}; truncate -s -2M ${PATHS.backupVolume}/filler`);
   const { result, message } = await ended('full');
-  expect([result, message]).toEqual(['failed', expect.stringMatching(/^pgbackrest ended with .*No space left/)]);
+  expect([result, message]).toEqual(['failed', expect.stringMatching(/No space left/)]);
+  await shell(fillUp);
   const files = 'SELECT pg_logical_emit_message(false, repeat($$x$$, 10), $$y$$), pg_switch_wal()';
   for (let file = 0; file < 8; file++) await psql(files);
   const { archive } = await monitor.until(NODE, (s) => s.archive?.gaps !== undefined, 'has a gap', 30_000);
@@ -178,4 +181,28 @@ it('goes on when the repository has lost all that it had', async () => {
   await monitor.until(NODE, archives, 'archives', 30_000);
   expect((await ended('full')).result).toBe('done');
   expect(held()).toEqual(['full true']);
+});
+
+it('names another passphrase, overwrites nothing, and writes go on', async () => {
+  const other = '/tmp/other.conf';
+  await shell(`rm -rf ${PATHS.backupVolume}/*
+    sed 's/^repo1-cipher-pass=.*/repo1-cipher-pass=of-another-stack/' ${CONFIG} > ${other}
+    ${PGBACKREST.replace(CONFIG, other)} stanza-create; rm ${other}`);
+  const sums = () => shell(`cd ${PATHS.backupVolume} && find . -type f | sort | xargs sha256sum`);
+  const before = await sums();
+  await psql("SELECT pg_logical_emit_message(false, 'filler', 'x')");
+  await psql('SELECT pg_switch_wal()');
+  const says = () => monitor.until(NODE, (s) => s.archive?.problem !== undefined, 'says what is wrong', 30_000);
+  const why = /^the repository has another passphrase, or .*archive\.info is damaged$/;
+  expect((await says()).archive?.problem).toMatch(why);
+  // A new tour begins with the stanza.
+  const { archivist } = monitor;
+  monitor.archivist = null;
+  await monitor.until(NODE, (s) => s.archive === undefined, 'archives no more', 10_000);
+  monitor.archivist = archivist;
+  expect((await says()).archive?.problem).toContain('passphrase');
+  const { result, message } = await ended('full');
+  expect([result, message]).toEqual(['failed', expect.stringContaining('passphrase')]);
+  await psql('INSERT INTO rows VALUES (0)');
+  expect(await sums()).toBe(before);
 });

@@ -9,6 +9,7 @@ import { createServer, type Server } from 'node:https';
 import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
 import { promisify } from 'node:util';
 import { authorityOf } from '../../failover/contract/certificates';
 import { messageOf } from '../../failover/contract/errors';
@@ -28,8 +29,20 @@ USER 65534:65534
 CMD ["moto_server", "-H", "0.0.0.0", "-p", "${INNER_PORT}"]
 `;
 
-/** `open`: requests pass. `shut`: connections are broken off. `silent`: connections are taken and nothing is answered. */
-type Door = 'open' | 'shut' | 'silent';
+/** Interval of the bytes of an answer that trickles, ms. */
+const TRICKLE_MS = 300;
+/**
+ * `open`: requests pass. `shut`: connections are broken off. `silent`: connections are taken and nothing is answered.
+ * `trickles`: each request gets an answer of a few bytes a second, which never ends.
+ */
+type Door = 'open' | 'shut' | 'silent' | 'trickles';
+
+/** Writes the head of an answer, byte by byte, until the connection is closed. */
+function trickle(socket: Duplex): void {
+  socket.write('HTTP/1.1 200 OK\r\nx-slow: ');
+  const next = setInterval(() => socket.write('x'), TRICKLE_MS);
+  socket.on('close', () => clearInterval(next)).on('error', () => undefined);
+}
 
 export class S3Server {
   door: Door = 'open';
@@ -91,6 +104,10 @@ export class S3Server {
     const { certificate: cert, key } = authority.issue({ names: [HOST], atMs: Date.now() });
     const server = createServer({ cert, key }, (asked, answer) => {
       if (this.door === 'silent') return;
+      if (this.door === 'trickles') {
+        trickle(asked.socket);
+        return;
+      }
       const { method = '', url: path, headers } = asked;
       const key = /Credential=([^/]+)\//.exec(headers.authorization ?? '')?.[1] ?? '';
       this.methods.set(key, (this.methods.get(key) ?? new Set()).add(method));

@@ -18,6 +18,7 @@ import type { OwnSessions } from './own-sessions';
 import type { Place } from './place';
 import { run } from './processes';
 import { Repositories, stanzaOf, whyNoS3, writePgbackrestConf } from './repositories';
+import { explained } from './repository-trouble';
 import { SharedWal } from './shared-wal';
 import { historyFile } from './timelines';
 import { WalQueue } from './wal-queue';
@@ -208,7 +209,9 @@ export class NodeArchive implements Archive {
     const config = await writePgbackrestConf(folder, CONFIG[name], place, stanza, places);
     const args = [`--config=${config}`, `--stanza=${stanza}`, ...command];
     underWay.signal.throwIfAborted();
-    await run('pgbackrest', args, { limitMs, signal: underWay.signal, nice: NICE });
+    await run('pgbackrest', args, { limitMs, signal: underWay.signal, nice: NICE }).catch(async (error: unknown) => {
+      throw await explained(error, name === 's3' ? null : undefined);
+    });
   }
 
   async letGo(flushLsn: string, queueBytes: number): Promise<void> {

@@ -16,6 +16,7 @@ import type { OwnSessions } from './own-sessions';
 import type { Place } from './place';
 import { run } from './processes';
 import { REPOSITORY_NUMBER, Repositories, stanzaOf, writePgbackrestConf } from './repositories';
+import { explained } from './repository-trouble';
 import { holdsBackup } from './restore-timeline';
 import { freeBytes } from './room';
 import { type Stretch, timelineOfHistory } from './timelines';
@@ -214,6 +215,8 @@ export class NodeBackup implements BackupTool {
     const config = await writePgbackrestConf(folder, BACKUP_CONFIG[name], place, stanza, repositories.only(name));
     const command = [...IO_PRIORITY, `--config=${config}`, `--stanza=${stanza}`, ...options];
     const how = { name: 'pgbackrest', nice: NICE, outputMax: LIST_MAX };
-    return run('ionice', command, { ...how, limitMs, signal, onError });
+    return run('ionice', command, { ...how, limitMs, signal, onError }).catch(async (error: unknown) => {
+      throw await explained(error, name === 's3' ? null : this.repositoryFolder);
+    });
   }
 }
