@@ -123,7 +123,7 @@ const STATES = { MISSING: 'missing', PAUSED: 'paused', CRASHING: 'restarting', S
 const CONTAINERS = [
   ...[container('haproxy', 'haproxy'), container('failover-monitor', 'monitor'), container(REPLICA, 'node')],
   ...[container('backend', 'backend'), container('prometheus', 'prometheus'), container('pgadmin', 'pgadmin')],
-  container('pooler', 'pooler'),
+  ...[container('pooler', 'pooler'), container('backup-check', 'checker')],
 ];
 /** Codes of a keeper's failure that doctor takes over. */
 const FAILURES = FindingCode.extract([
