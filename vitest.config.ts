@@ -8,10 +8,12 @@ const SIMULATIONS = [
   'test/sim/verdicts.test.ts',
 ];
 
-/** They wait for nodes and pgBackRest most of the time, and assert no short time. */
+/** They wait for nodes, pgBackRest, builds and Pulumi most of the time, and assert no short time. */
 const DATA = [
   'test/keeper/{backup,backup-s3,consumers,extensions,restore,stream,tls,without-log}.docker.test.ts',
   'test/monitor/restore.docker.test.ts',
+  'test/monitoring/alerts.docker.test.ts',
+  'packages/pulumi-offline/test/kit.docker.test.ts',
 ];
 
 /**
