@@ -154,8 +154,9 @@ async function checker() {
   };
   const server = new CheckerServer(listening, pair.clusterKey, clock, log);
   const made = { label: 'newest', type: 'full' as const, at: new Date().toISOString(), sizeBytes: 1 };
+  const archived = new Date(status()?.backup?.archivedMs ?? 0).toISOString();
   const part: BackupsPart = {
-    ...{ repository: 'local', window: { from: made.at, to: made.at }, lastFull: made, last: made, backups: [] },
+    ...{ repository: 'local', window: { from: archived, to: archived }, lastFull: made, last: made, backups: [] },
     ...{ next: null, job: null, lastJob: null, old: null, problem: null, storedBytes: 5, freeBytes: 9, leftOut: 0 },
     archive: { open: true, waitingBytes: 0, lagSeconds: 1, archivedTo: null, gap: null, gaps: [] },
   };
