@@ -213,8 +213,9 @@ async function checker() {
   };
   const server = new CheckerServer(listening, pair.clusterKey, clock, log);
   const made = { label: 'newest', type: 'full' as const, at: new Date().toISOString(), sizeBytes: 1 };
+  const archived = new Date(status()?.backup?.archivedMs ?? 0).toISOString();
   const part: BackupsPart = {
-    ...{ repository: 'local', window: { from: made.at, to: made.at }, lastFull: made, last: made, backups: [] },
+    ...{ repository: 'local', window: { from: archived, to: archived }, lastFull: made, last: made, backups: [] },
     ...{ next: null, job: null, lastJob: null, old: null, problem: null, storedBytes: 5, freeBytes: 9, leftOut: 0 },
     archive: { open: true, waitingBytes: 0, lagSeconds: 1, archivedTo: null, gap: null, gaps: [] },
   };
@@ -286,14 +287,14 @@ it('tests a restore by itself in the stack’s own container, and names the dama
     expect(await inside(`ls ${PATHS.nodeVolume}; ls ${PATHS.archiveRun} 2>/dev/null; true`)).toBe('checker.json');
     expect(await inside(`touch ${PATHS.backupVolume}/x /x 2>&1 | grep -c 'Read-only'`)).toBe('2');
     expect(await docker('logs', CHECKER)).not.toContain(derivedPassword(pair.clusterKey, 'backup'));
-    const found = await docker('exec', NODE, 'find', PATHS.backupVolume, '-path', '*/backup/*/bundle/*', '-type', 'f');
-    const file = found.split('\n').sort().at(0) ?? '';
-    await shell(`cp -p ${file} /tmp/kept && printf 'XXXXXXXX' | dd of=${file} bs=1 seek=4096 conv=notrunc 2>/dev/null`);
+    // Unlike a file of the data, pgBackRest does not read it again and again before it gives up.
+    const file = `${PATHS.backupVolume}/backup/c${status()?.dataId?.split(':')[0]}/${good.label}/backup.manifest`;
+    await shell(`for f in ${file} ${file}.copy; do cp -p $f $f.kept && echo XXXXXXXX > $f; done`);
     const bad = await one.next();
-    await shell(`cp -p /tmp/kept ${file}`);
+    await shell(`for f in ${file} ${file}.copy; do mv $f.kept $f; done`);
     console.log(`with a damaged file, after ${bad.tookMs} ms: ${bad.message}`);
     expect(bad.result).toBe('failed');
-    expect(bad.message).toMatch(/restoring '[^']+\/data\/[^']+'/);
+    expect(bad.message).toContain(file);
     expect(one.lines.filter((line) => line.startsWith('RESTORE_TEST_FAILED'))).toHaveLength(1);
     // What a crash leaves is gone after the start that follows.
     await inside(`mkdir -p ${SCRATCH}/data`);
