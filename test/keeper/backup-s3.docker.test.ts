@@ -364,13 +364,14 @@ it.each([
   expect(await docker('top', NODE, '-eo', 'pid,args')).not.toMatch(/pgbackrest .*(archive-push|backup)/);
 });
 
+/** As the monitor orders it after the second leadership, which ended just now. */
 const restored = (id: string) =>
   monitor.done(
     NODE,
-    1,
+    2,
     {
-      ...{ kind: 'restore', step: 'make', id, above: 3 },
-      from: { kind: 'backup', target: { kind: 'latest' }, timeline: 2 },
+      ...{ kind: 'restore', step: 'make', id, above: 4 },
+      from: { kind: 'backup', target: { kind: 'latest' }, timeline: 3 },
     },
     RESTORED_LIMIT_MS,
   );
