@@ -633,10 +633,12 @@ const IDLE_SLOTS = first(
 );
 
 const KEPT_WAL = first(
-  ({ name, database, facts: { containers, slotOf } }: NodeView) =>
+  ({ name, database, isLeader, facts: { containers, monitor, slotOf } }: NodeView) =>
     (database?.slots ?? []).map(({ name: slot, keptBytes }) => {
       const isNodes = containers.some((one) => one.role === 'node' && slotOf(one.name) === slot);
-      const isOwn = isNodes || slot === ARCHIVE_SLOT;
+      // No program reads a copy on a standby; it goes with the leader's slot, which is named if it is not read.
+      const isCopy = !isLeader && monitor.cluster?.clientSlots?.slots.some((one) => one.name === slot) === true;
+      const isOwn = isNodes || isCopy || slot === ARCHIVE_SLOT;
       return { name, slot, isOld: !isOwn && (keptBytes ?? 0) > KEPT_BYTES_MAX, size: bytes(keptBytes ?? 0) };
     }),
   [
@@ -645,6 +647,27 @@ const KEPT_WAL = first(
       sentence:
         'The replication slot {slot} on {name}, which a person made, is not read and keeps {size} of write-ahead log; PostgreSQL gives the slot up at max_slot_wal_keep_size.',
       next: `Start the program that reads it, or ${DROP_SLOT}`,
+    }),
+  ],
+);
+
+/** What a failover did to slots that people made. */
+const SLOT_GAPS = every(
+  ({ monitor: { cluster } }: Facts) =>
+    (cluster?.clientSlots?.gaps ?? []).map(({ name: slot, from, to }) => ({
+      ...{ name: cluster?.stack ?? '', slot, from: from ?? 'an unknown position', to },
+    })),
+  [
+    warning('SLOT_GAP', {
+      when: ({ to }) => to !== null,
+      sentence:
+        'The replication slot {slot}, which a person made, has a possible gap since a failover: write-ahead log from {from} to {to} may be missing for its reader.',
+      next: 'Make a new base backup with that reader, then drop the slot and make it again (docs/replication.md).',
+    }),
+    warning('SLOT_LOST', {
+      when: ({ to }) => to === null,
+      sentence: 'The replication slot {slot}, which a person made, was lost with a former leader.',
+      next: 'Make it again on the leader, a logical one with failover = true; its reader begins anew (docs/replication.md).',
     }),
   ],
 );
@@ -963,5 +986,5 @@ const UPDATES = every(
 export const FINDINGS = nested((facts: Facts) => [facts], ENGINE, [
   ...[CONTAINERS, PORTS, HAPROXY, MONITOR, LOGIN, BACKEND, PASSFILE],
   nested(nodeViews, BY_HAND, NODE),
-  ...[SERVING, REPLICATION, MODES, BACKUP, CERTIFICATE, LOG, RESTARTED, UPDATES],
+  ...[SERVING, REPLICATION, SLOT_GAPS, MODES, BACKUP, CERTIFICATE, LOG, RESTARTED, UPDATES],
 ]);

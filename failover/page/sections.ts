@@ -9,6 +9,7 @@ import { ago, bytes, clock, milliseconds, span } from './format';
 import type { Seen } from './live';
 import { part } from './part';
 import { restoreLines } from './restore';
+import { slotsOf } from './slots';
 
 const FAILOVERS_SHOWN = 50;
 /** A reader's transaction is shown when it is older than this, s. */
@@ -42,6 +43,7 @@ export function pageOf(seen: Seen, ask: Ask): JSXNode[] {
       ...(cluster?.backup === undefined
         ? []
         : [section('backups', 'Backups', ...backupsOf(cluster.backup), ...restoreLines(cluster.restore))]),
+      ...(cluster?.clientSlots === undefined ? [] : [section('slots', 'Replication slots', ...slotsOf(cluster))]),
       chartsOf(samples),
       failoversOf(failovers),
       eventsOf(events),

@@ -36,6 +36,8 @@ function container(name: string, role: Container['role']): Container {
 }
 
 /** The slot for a peer; `different`: what is not well about it. */
+const SLOT_GAP = { name: 'barman', type: 'physical' as const, from: '0/600', to: null };
+
 function slotOf(peer: string, different: Partial<Database['slots'][number]> = {}): Database['slots'][number] {
   return { name: `slot-of-${peer}`, active: true, lost: false, heldSeconds: null, keptBytes: null, ...different };
 }
@@ -208,6 +210,8 @@ const SHOWN: readonly (readonly [FindingCode, Change])[] = [
   ],
   ['SLOT_HOLDS_ROWS', { leader: { slots: [slotOf(REPLICA, { active: false, heldSeconds: 7_200 })] } }],
   ['SLOT_KEEPS_WAL', { leader: { slots: [slotOf(REPLICA), slotOf('barman', { active: false, keptBytes: 2e9 })] } }],
+  ['SLOT_GAP', { cluster: { clientSlots: { slots: [], gaps: [{ ...SLOT_GAP, to: '0/700' }] } } }],
+  ['SLOT_LOST', { cluster: { clientSlots: { slots: [], gaps: [SLOT_GAP] } } }],
   ['SLOT_LEFT', { database: { slots: [slotOf(PRIMARY), slotOf('barman', { active: false })] } }],
   ['ARCHIVE_LATE', { leader: { archive: { fails: true, waitSeconds: 2 } } }],
   ['FREEZE_LATE', { leader: { oldest: { database: 'app', transactions: 1_100_000_000 } } }],
@@ -270,6 +274,16 @@ describe('doctor', () => {
     expect(codes({})).toEqual([]);
     expect(codes({ cluster: { backup: BACKUPS } })).toEqual([]);
     expect(codes({ cluster: { backup: { ...BACKUPS, restoreTest: testedWith('done') } } })).toEqual([]);
+  });
+
+  it('does not name a copy on a standby that the leader’s slot holds back', () => {
+    const barman = slotOf('barman', { active: false, keptBytes: 2e9 });
+    const seen = { ...SLOT_GAP, plugin: null, database: null, failover: false, active: true, lsn: null };
+    const slots = [{ ...seen, name: barman.name, invalidation: null }];
+    const there = { leader: { slots: [slotOf(REPLICA), { ...barman, keptBytes: 0 }] } };
+    const copied = { ...there, database: { slots: [slotOf(PRIMARY), barman] } };
+    expect(codes({ ...copied, cluster: { clientSlots: { slots, gaps: [] } } })).toEqual([]);
+    expect(codes(copied)).toEqual(['SLOT_KEEPS_WAL']);
   });
 
   it.each(SHOWN)('names %s alone', (code, change) => expect(codes(change)).toEqual([code]));
