@@ -137,6 +137,8 @@ export const BackupPart = z.object({
   repository: RepositoryName.optional(),
   /** A restore can reach each moment of it. Null: none. */
   window: z.object({ from: z.string(), to: z.string() }).nullable(),
+  /** End of the oldest backup, also one that cannot be restored; null: none. Absent from an older monitor. */
+  oldest: z.string().nullable().optional(),
   /** The newest backups that can be restored: the newest full one, and the newest of any type. */
   lastFull: MadeBackup.nullable(),
   last: MadeBackup.nullable(),

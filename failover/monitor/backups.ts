@@ -265,6 +265,7 @@ export class Backups {
     const waiting = this.job !== null && running === null ? this.job : null;
     return {
       repository: this.name,
+      oldest: backups.length === 0 ? null : iso(Math.min(...backups.map(({ stopMs }) => stopMs))),
       window: window && { from: iso(window.fromMs), to: iso(window.toMs) },
       lastFull: newest((type) => type === 'full'),
       last: newest(() => true),

@@ -3,6 +3,7 @@ import { createElement as h, type JSXNode } from 'hono/jsx/dom';
 import type { BackupPart, BackupSummary } from '../contract/api';
 import { placeName, placeWords } from '../contract/backup-place';
 import { restoreTestWords } from '../contract/restore-test-words';
+import { type BandPart, bandOf } from './coverage';
 import { ago, bytes, clock, span } from './format';
 
 /** The lines of the section. */
@@ -36,6 +37,7 @@ function partOf(backup: BackupPart, ending: string): JSXNode[] {
   ].filter((words) => words !== null);
   return [
     line('A restore can reach', reach, `backup-window${ending}`),
+    ...bandLines(bandOf(backup, Date.now()), `backup-band${ending}`),
     line('Last', lastOf(backup), `backup-last${ending}`),
     line('Next', nextOf(backup), `backup-next${ending}`),
     ...(test === null ? [] : [line('Restore test', test.words, `backup-test${ending}`)]),
@@ -45,6 +47,26 @@ function partOf(backup: BackupPart, ending: string): JSXNode[] {
       : []),
     ...bad.map((words) => h('p', { class: 'panel bad', role: 'alert' }, words)),
   ];
+}
+
+/** The time from the oldest backup to now as a band, and the same in words for those that do not see it. */
+function bandLines(parts: readonly BandPart[], id: string): JSXNode[] {
+  const first = parts[0];
+  if (first === undefined) return [];
+  const words = parts.map(wordsOf);
+  const drawn = parts.map(({ kind, share }, i) =>
+    h('span', { class: kind === 'gap' ? 'bad' : kind, style: { flexGrow: share }, title: words[i] }),
+  );
+  const from = clock(new Date(first.fromMs).toISOString());
+  return [
+    h('div', { id, class: 'bar band', role: 'img', 'aria-label': `Coverage: ${words.join('; ')}` }, ...drawn),
+    h('p', { class: 'legend ends', 'aria-hidden': 'true' }, h('span', null, from), h('span', null, 'now')),
+  ];
+}
+
+function wordsOf({ fromMs, toMs, reason }: BandPart): string {
+  const stretch = [fromMs, toMs].map((ms) => clock(new Date(ms).toISOString())).join(' to ');
+  return reason === null ? `${stretch} can be restored` : `${stretch} cannot be restored: ${reason}`;
 }
 
 /** The gaps before the newest usable backup. */

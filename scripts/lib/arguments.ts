@@ -124,6 +124,8 @@ export class UsageError extends Error {}
 
 /** A flag that differs from one of ours in so few letters is taken for a mistake. */
 const MISTAKE_LETTERS = 2;
+/** Pulumi's own flags that differ from one of ours in so few letters (`pulumi up --help`). `doctor` names the first. */
+const PULUMI_FLAGS = new Set(['--refresh']);
 
 /**
  * Takes a flag of our own out of the arguments; the rest goes on to Pulumi.
@@ -132,7 +134,7 @@ const MISTAKE_LETTERS = 2;
 export function takeFlag(args: readonly string[], flag: string): { isGiven: boolean; rest: string[] } {
   const rest = args.filter((arg) => arg !== flag);
   for (const arg of beforeData(rest)) {
-    if (arg.startsWith('--') && editDistance(arg, flag) <= MISTAKE_LETTERS)
+    if (arg.startsWith('--') && !PULUMI_FLAGS.has(arg) && editDistance(arg, flag) <= MISTAKE_LETTERS)
       throw new UsageError(`${arg}: no such option; did you mean ${flag}?`);
   }
   return { isGiven: rest.length < args.length, rest };

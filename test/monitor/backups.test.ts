@@ -245,8 +245,13 @@ it('shows a gap as open until a backup after it can be restored, and lists it as
   hold({ ...full(), usable: false });
   state.gaps = [first, second];
   expect(seen()).toEqual({ gap: second, gaps: [first, second] });
-  hold({ ...full(), usable: false }, full());
+  const old = { ...full(), usable: false };
+  hold(old, { ...full(), stopMs: old.stopMs + 5_000 });
   expect(seen()).toEqual({ gap: null, gaps: [first, second] });
+  expect(backups.summary()).toMatchObject({
+    oldest: new Date(old.stopMs).toISOString(),
+    window: { from: new Date(old.stopMs + 5_000).toISOString() },
+  });
   state.gaps = [];
   expect(seen()).toEqual({ gap: null, gaps: [] });
   // A new monitor does not know the repository yet.

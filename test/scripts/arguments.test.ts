@@ -76,6 +76,11 @@ describe('a flag of our own', () => {
     expect(takeFlag(['--yes'], '--volumes')).toEqual({ isGiven: false, rest: ['--yes'] });
   });
 
+  test('is not confused with Pulumi’s --refresh, which doctor tells people to give', () => {
+    expect(takeFlag(['--refresh'], '--fresh')).toEqual({ isGiven: false, rest: ['--refresh'] });
+    expect(() => takeFlag(['--frsh'], '--fresh')).toThrow('--frsh: no such option; did you mean --fresh?');
+  });
+
   test.each(['--volume', '--voluems', '--Volumes'])('that is mistyped as %s is refused with the right one', (flag) => {
     expect(() => takeFlag([flag], '--volumes')).toThrow(UsageError);
     expect(() => takeFlag([flag], '--volumes')).toThrow(`${flag}: no such option; did you mean --volumes?`);

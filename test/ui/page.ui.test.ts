@@ -106,6 +106,32 @@ describe('the status page', () => {
     expect(await page.locator('[role=alert]:visible').count()).toBe(0);
   });
 
+  it.each([1280, 390])('draws what a restore reaches as a band, gaps in red, %i wide', async (width) => {
+    const page = await openWell({ viewport: { width, height: 1000 } });
+    const at = (hoursAgo: number) => new Date(Date.now() - hoursAgo * 3_600_000).toISOString();
+    const backup = { ...healthyBackups(), oldest: at(4), window: { from: at(3), to: at(0) } };
+    const gap = { from: '000000010000000000000005', to: '000000010000000000000007' };
+    monitor.show(statusOf({ backup: { ...backup, archive: { ...backup.archive, gaps: [gap] } } }));
+    const red = page.locator('#backup-band span.bad');
+    await red.waitFor();
+    const widthOf = async (selector: string) => (await page.locator(selector).boundingBox())?.width ?? 0;
+    const share = (await widthOf('#backup-band span.bad')) / (await widthOf('#backup-band'));
+    expect(share).toBeCloseTo(0.25, 1);
+    const why = 'cannot be restored: the files 000000010000000000000005 to 000000010000000000000007';
+    expect(await red.getAttribute('title')).toContain(why);
+    await page.getByRole('img', { name: why }).waitFor();
+    const colour = (selector: string) =>
+      page.evaluate(`getComputedStyle(document.querySelector('${selector}')).backgroundColor`);
+    expect(await colour('#backup-band .bad')).toBe('rgb(207, 34, 46)');
+    expect(await colour('#backup-band .covered')).toBe('rgb(26, 127, 55)');
+    await picture(page, `backups-${width}`, true);
+    await page.emulateMedia({ colorScheme: 'dark' });
+    await picture(page, `backups-${width}-dark`, true);
+    expect(await page.evaluate('document.documentElement.scrollWidth')).toBeLessThanOrEqual(width);
+    monitor.show(statusOf({ backup: { ...backup, oldest: at(3) } }));
+    await red.waitFor({ state: 'detached' });
+  });
+
   it('shows a failover live, with every step in milliseconds, and the old leader’s return', async () => {
     history();
     monitor.log({ code: 'STARTED', message: 'start 1 of the monitor for stack dev' });
