@@ -4,12 +4,15 @@
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { PORTS } from '../../failover/contract/layout';
+import type { Status } from '../../failover/contract/messages';
 import { slotName } from '../../failover/contract/naming';
 import { run } from '../../scripts/lib/exec';
 import { waitFor } from '../rig/wait';
 import { docker, dockerQuietly, NodePair } from './node-containers';
 
-const pair = new NodePair({ prefix: 'gte', subnet: '10.211.95', port: 17_495 });
+/** A checkpoint lets all write-ahead log go that no slot keeps. */
+const KEEP_NOTHING = { wal_keep_size: '0', max_wal_size: '32MB', min_wal_size: '2MB', wal_level: 'logical' };
+const pair = new NodePair({ prefix: 'gte', subnet: '10.211.95', port: 17_495, postgresSettings: KEEP_NOTHING });
 const { a: A, b: B, monitor, streams } = pair;
 const CLIENT = 'gte-client';
 const CLIENT_ADDRESS = '10.211.95.30';
@@ -174,14 +177,24 @@ describe('a slot that a person made', () => {
     await waitFor('the copy is dropped', SOON_MS, async () => (await slotOf('dropped', B)) === '');
     expect(monitor.view(B).notes.join('\n')).toContain('SLOT_DROPPED dropped: it was dropped on a leader');
 
-    // While the reader is away, nodes let go what no slot keeps.
+    // While the reader is away, nodes let go what no slot keeps. Only PostgreSQL could copy this logical slot.
+    await psql("SELECT pg_create_logical_replication_slot('cdc', 'pgoutput')");
+    const isSeen = (s: Status) => s.clientSlots?.slots.some(({ name }) => name === 'cdc') === true;
+    await monitor.until(A, isSeen, 'reports the logical slot', SOON_MS);
     await docker('exec', CLIENT, 'kill', await receiver());
-    await write(3, 6, A);
+    const file = await psql('SELECT pg_walfile_name(pg_current_wal_lsn())');
+    await write(3, 4, A);
+    const past = await psql('SELECT pg_current_wal_lsn()');
+    await write(5, 6, A);
     await waitFor('the standby has all', SOON_MS, async () => {
       const end = await psql('SELECT pg_current_wal_flush_lsn()');
       return (await psql(`SELECT pg_last_wal_replay_lsn() >= '${end}'::pg_lsn`, B)) === 't';
     });
+    const keepers = `SELECT string_agg(slot_name, ' ') FROM pg_replication_slots WHERE restart_lsn < '${past}'`;
+    await waitFor('the copy alone keeps the file', SOON_MS, async () => (await psql(keepers, B)) === 'reader');
     await psql('CHECKPOINT', B);
+    const isThere = async () => (await psql(`SELECT count(*) FROM pg_ls_waldir() WHERE name = '${file}'`, B)) === '1';
+    expect(await isThere()).toBe(true);
     await docker('kill', A);
     await monitor.done(B, 3, { kind: 'lead', sync: { leader: B, k: 0, members: [] } }, SOON_MS);
     monitor.archivist = { node: B, term: 3 };
@@ -189,7 +202,16 @@ describe('a slot that a person made', () => {
     await read();
     await has(marks(1, 8));
     await monitor.until(B, (s) => s.clientSlots?.term === 3, 'reports its slots', SOON_MS);
-    expect(monitor.view(B).notes.join('\n')).not.toMatch(/SLOT_GAP|SLOT_LOST/);
+    expect(monitor.view(B).notes.join('\n')).not.toMatch(/SLOT_GAP|SLOT_LOST reader/);
+    // Nothing but the slot kept the file: it goes once the reader has it.
+    await waitFor('the file goes', SOON_MS, async () => {
+      await psql('CHECKPOINT', B);
+      return !(await isThere());
+    });
+    // A logical slot without failover is lost, and the leader says so for as long as there is none of its name.
+    expect(monitor.view(B).notes.join('\n')).toContain('SLOT_LOST cdc: without failover = true');
+    const isLost = (s: Status) => s.clientSlots?.gaps.some(({ name, to }) => name === 'cdc' && to === null) === true;
+    await monitor.until(B, isLost, 'reports the lost slot', SOON_MS);
     expect(await psql("SELECT slot_name FROM pg_replication_slots WHERE slot_name IN ('dropped', 'people')", B)).toBe(
       '',
     );
