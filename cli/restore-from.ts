@@ -25,7 +25,7 @@ export interface Backups {
 }
 
 const PULUMI_MS = 60_000;
-const KEEP = 'Give place, key and passphrase by --s3-stdin: docs/backups.md, "From S3 alone".';
+const KEEP = 'Give place, key and passphrase by --s3-stdin: docs/backups.md, "From S3".';
 
 /** What a restore on another machine needs: the JSON object of `--s3-stdin`, which `backup keys` prints. */
 const KeptKeys = z.strictObject({ ...RepositoryInS3.shape, passphrase: z.string().regex(/^[^\r\n\0]{1,1024}$/) });

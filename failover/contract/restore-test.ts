@@ -14,12 +14,17 @@ export const RestoreTestInput = z.strictObject({
 });
 export type RestoreTestInput = z.infer<typeof RestoreTestInput>;
 
+const MESSAGE_MAX = 2_000;
+
+/** Cuts a message to what a result may have. */
+export const resultMessage = (message: string): string => message.slice(0, MESSAGE_MAX);
+
 /** How it ended: one JSON object, the last line of its standard output. */
 export const RestoreTestResult = z.object({
   repository: RepositoryName,
   result: z.enum(['done', 'failed']),
   /** One sentence; of a failure the cause, for example the damaged file. */
-  message: z.string().max(2_000),
+  message: z.string().max(MESSAGE_MAX),
   /** The backup that was restored; null: none was chosen yet. */
   label: z.string().nullable(),
   sizeBytes: z.number().nullable(),
@@ -27,7 +32,7 @@ export const RestoreTestResult = z.object({
    * Time of the newest commit in the restored copy; a leader's heartbeat commits ten times a second. Null: not known.
    */
   newest: z.string().nullable(),
-  ended: z.string(),
+  ended: z.iso.datetime(),
   tookMs: z.number(),
 });
 export type RestoreTestResult = z.infer<typeof RestoreTestResult>;

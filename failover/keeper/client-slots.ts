@@ -92,7 +92,13 @@ export class ClientSlots {
     const nowMs = this.clock.nowMs();
     if (text === this.done.text && nowMs < this.done.untilMs) return;
     const here = await this.dropGone(order);
-    for (const kept of order.keep) if (kept.type === 'physical') await this.copy(kept, here.get(kept.name));
+    const errors: unknown[] = [];
+    for (const kept of order.keep) {
+      if (kept.type !== 'physical') continue;
+      // A slot that fails, for example because all are in use, must not hold up the copies of the others.
+      await this.copy(kept, here.get(kept.name)).catch((error: unknown) => errors.push(error));
+    }
+    if (errors.length > 0) throw errors[0];
     this.done = { text, untilMs: nowMs + REPEAT_MS };
   }
 

@@ -97,6 +97,14 @@ describe('a standby', () => {
     expect(notes).toEqual(['SLOT_DROPPED old: it was dropped on a leader, so its copy here goes too']);
   });
 
+  it('moves the other copies on although one cannot be made', async () => {
+    here.set('reader', slot('reader'));
+    refusal = new Error('all replication slots are in use');
+    await ping(order({ keep: [{ ...kept('0/800'), name: 'barman' }, kept('0/800')] }));
+    expect(here.get('reader')?.lsn).toBe('0/800');
+    expect(notes).toEqual(['SLOT_PROBLEM all replication slots are in use']);
+  });
+
   it('says once why it cannot, and tries again after a rest that grows', async () => {
     refusal = new Error('all replication slots are in use');
     for (const atMs of [0, 1_000, 2_000, 4_000]) {

@@ -162,7 +162,9 @@ export async function copyBackup(
       tell(`${left.length} files of the archive are still to be fetched`);
     }
   };
-  await Promise.all(Array.from({ length: AT_ONCE }, worker));
+  // All of them end before this fails: the caller then removes the folder into which they write.
+  const ended = await Promise.allSettled(Array.from({ length: AT_ONCE }, worker));
+  for (const one of ended) if (one.status === 'rejected') throw one.reason;
   if (last !== undefined) await patiently(() => get(last), signal);
 }
 

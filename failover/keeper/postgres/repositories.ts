@@ -52,7 +52,7 @@ export function renderPgbackrestConf(
   return renderFor(derivedPassword(clusterKey, 'backup'), place, stanza, places, folder);
 }
 
-/** The same for one who knows the passphrase alone. */
+/** The same with the passphrase in place of the cluster key. */
 export function renderFor(
   passphrase: string,
   place: Pick<Place, 'data' | 'port'>,

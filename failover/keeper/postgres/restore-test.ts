@@ -6,7 +6,7 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { messageOf } from '../../contract/errors';
-import type { RestoreTestInput, RestoreTestResult } from '../../contract/restore-test';
+import { type RestoreTestInput, type RestoreTestResult, resultMessage } from '../../contract/restore-test';
 import { writeWhole } from '../../disk/durable';
 import { KeeperError } from '../ports';
 import { run } from './processes';
@@ -47,7 +47,7 @@ export async function testRestore(input: RestoreTestInput, parts: RestoreTestPar
   let chosen: Chosen | null = null;
   let newestMs: number | null = null;
   const end = (result: RestoreTestResult['result'], message: string): RestoreTestResult => ({
-    ...{ repository: input.repository, result, message: message.slice(0, 2_000) },
+    ...{ repository: input.repository, result, message: resultMessage(message) },
     ...{ label: chosen?.label ?? null, sizeBytes: chosen?.sizeBytes ?? null },
     newest: newestMs === null ? null : new Date(newestMs).toISOString(),
     ...{ ended: new Date(wallMs()).toISOString(), tookMs: wallMs() - fromMs },

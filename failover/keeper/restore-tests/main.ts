@@ -5,7 +5,7 @@ import type { RepositoryName } from '../../contract/backups';
 import { messageOf } from '../../contract/errors';
 import { fromJson } from '../../contract/json';
 import { PATHS, PORTS, UNUSED_SIGNALS } from '../../contract/layout';
-import type { RestoreTestResult } from '../../contract/restore-test';
+import { type RestoreTestResult, resultMessage } from '../../contract/restore-test';
 import {
   CHECKER_NAME,
   CHECKER_PROTOCOL,
@@ -101,5 +101,5 @@ async function testOf(
 
 function failure(repository: RepositoryName, message: string): RestoreTestResult {
   const nothing = { label: null, sizeBytes: null, newest: null, tookMs: 0 };
-  return { repository, result: 'failed', message, ...nothing, ended: new Date().toISOString() };
+  return { repository, result: 'failed', message: resultMessage(message), ...nothing, ended: new Date().toISOString() };
 }

@@ -120,8 +120,7 @@ export class RestoreTests {
   private notice({ repository = 'local', last }: BackupsPart): void {
     if (last === null) return;
     if (this.known[repository] === undefined) {
-      const nothing = { last: null, lastId: null, passedMs: null, failures: 0 };
-      this.remember(repository, { sinceMs: this.parts.wallMs(), ...nothing });
+      this.remember(repository, untested(this.parts.wallMs()));
     }
     const why = this.whyOld(repository);
     if (why === null) this.saidOld.delete(repository);
@@ -199,7 +198,7 @@ export class RestoreTests {
   private removedMeanwhile(repository: RepositoryName, id: string, label: string): void {
     const { clock, log } = this.parts;
     this.restUntilMs = clock.nowMs() + HOUR_MS;
-    this.remember(repository, { ...(this.known[repository] ?? NOTHING), lastId: id });
+    this.remember(repository, { ...(this.known[repository] ?? untested(this.parts.wallMs())), lastId: id });
     const message = `${prefix(repository)}${label} was tested while the schedule of the backups removed it`;
     log.write('INFO', 'monitor', 'RESTORE_TEST_STOPPED', message);
   }
@@ -268,7 +267,8 @@ export class RestoreTests {
   }
 }
 
-const NOTHING: Remembered = { sinceMs: 0, last: null, lastId: null, passedMs: null, failures: 0 };
+/** A place whose backups can be restored since then, and were never tested. */
+const untested = (sinceMs: number): Remembered => ({ sinceMs, last: null, lastId: null, passedMs: null, failures: 0 });
 
 /** No job for the backups is under way or near, the leader archives, and the repository can be read. */
 function isCalm({ job, archive, problem, next }: BackupsPart, wallMs: number): boolean {

@@ -40,7 +40,10 @@ export class CheckerServer {
   ) {
     this.key = derivedPassword(clusterKey, 'checker');
     this.listener = new Listener(at, this.key, SPEECH, () => clock.nowMs(), {
-      begun: () => log.write('INFO', 'monitor', 'CHECKER_SEEN', 'the container that tests restores is connected'),
+      begun: () => {
+        this.state = null;
+        log.write('INFO', 'monitor', 'CHECKER_SEEN', 'the container that tests restores is connected');
+      },
       receive: (frame) => {
         if (frame.type === 'state') this.state = frame;
       },
