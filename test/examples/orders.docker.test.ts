@@ -34,6 +34,7 @@ it(
     expect(new Set(steps.map(({ op }) => op))).toEqual(new Set(['create']));
     const containers = steps.filter(({ urn }) => urn.split('::').at(-2)?.endsWith(':Container') === true);
     expect(containers.map(({ urn }) => urn.split('::').at(-1)).sort()).toEqual([
+      'orders-backup-check',
       'orders-failover-monitor',
       'orders-haproxy',
       'orders-postgres-primary',
