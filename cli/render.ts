@@ -3,6 +3,7 @@ import type { BackupPart, ClusterStatus, LogEvent, NodeStatus } from '../failove
 import { isOnlyHere, placeName, placeWords } from '../failover/contract/backup-place';
 import { formatLine, localTime } from '../failover/contract/log-line';
 import { restoreWords } from '../failover/contract/restore-words';
+import { gapWords, slotState } from '../failover/contract/slot-words';
 import { tlsWords } from '../failover/contract/tls-words';
 
 export type Paint = (style: 'bold' | 'dim' | 'red' | 'green' | 'yellow', text: string) => string;
@@ -92,15 +93,9 @@ function clientLines({ clientPlaces: places, tls, at }: ClusterStatus, paint: Pa
 function slotLines({ clientSlots }: ClusterStatus, paint: Paint): string[] {
   if (clientSlots === undefined) return [];
   const { slots, gaps, more } = clientSlots;
-  const words = slots.map(({ name, type, active, invalidation }) => {
-    const state = invalidation === null ? (active ? 'in use' : 'not in use') : `given up: ${invalidation}`;
-    return `${name} (${type}, ${state})`;
-  });
-  const gapWords = gaps.map(({ name, from, to }) =>
-    to === null ? `${name} is lost` : `${name} has a possible gap from ${from ?? 'an unknown position'} to ${to}`,
-  );
+  const words = slots.map((slot) => `${slot.name} (${slot.type}, ${slotState(slot)})`);
   const list = `Slots: ${words.length === 0 ? 'none' : words.join(', ')}${more === true ? ', and more' : ''}`;
-  return [list, ...gapWords.map((text) => paint('yellow', `Slot ${text} (docs/replication.md#replication-slots)`))];
+  return [list, ...gaps.map((gap) => paint('yellow', `Slot ${gapWords(gap)} (docs/replication.md#replication-slots)`))];
 }
 
 function backupLines({ backup }: ClusterStatus, paint: Paint): string[] {
