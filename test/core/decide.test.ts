@@ -13,6 +13,7 @@ import {
   orderOf,
   POLICY,
   replicaView,
+  routeOf,
   serving,
   standbyRow,
   status,
@@ -20,7 +21,6 @@ import {
 } from './world';
 
 const run = (state: ClusterState, seen: Observation, policy = POLICY) => decide(state, seen, NOW_MS, policy);
-const routeOf = (actions: Action[]) => actions.flatMap((a) => (a.kind === 'route-write' ? [a.route] : []))[0];
 const readOf = (actions: Action[]) => actions.flatMap((a) => (a.kind === 'route-read' ? [a.nodes] : []))[0];
 
 const blank = (name: string) =>

@@ -4,7 +4,7 @@ import { decide } from '../../failover/core/decide';
 import { DRAIN_MS, STOP_LIMIT_MS } from '../../failover/core/facts/readiness';
 import { newWatch } from '../../failover/core/facts/watch';
 import { HOLD_LIMIT_MS } from '../../failover/core/procedures/switchover';
-import type { Action, Activity, ClusterState } from '../../failover/core/state/cluster';
+import type { Activity, ClusterState } from '../../failover/core/state/cluster';
 import { planOf } from '../../failover/core/state/cluster';
 import type { NodeView, Observation } from '../../failover/core/state/observation';
 import { parseState, printState } from '../../failover/core/state/stored';
@@ -16,13 +16,13 @@ import {
   orderOf,
   POLICY,
   replicaView,
+  routeOf,
   type StatusPart,
   serving,
   standbyRow,
 } from './world';
 
 const run = (state: ClusterState, seen: Observation) => decide(state, seen, NOW_MS, POLICY);
-const routeOf = (actions: Action[]) => actions.flatMap((a) => (a.kind === 'route-write' ? [a.route] : []))[0];
 const CLOSED = { reachable: true, epoch: '1@1', slot: null, closed: true, keeping: '10.0.0.20', clean: true };
 /** A watch whose present step began `ms` ago. */
 const since = (ms: number) => ({ ...newWatch(NOW_MS - 60_000), stepSinceMs: NOW_MS - ms });

@@ -3,7 +3,7 @@ import { decide } from '../../failover/core/decide';
 import { DRAIN_MS, GENTLE_LIMIT_MS, STOP_LIMIT_MS } from '../../failover/core/facts/readiness';
 import { newWatch } from '../../failover/core/facts/watch';
 import { HOLD_LIMIT_MS, PREPARE_LIMIT_MS } from '../../failover/core/procedures/switchover';
-import type { Action, ClusterState, LeaderPlan } from '../../failover/core/state/cluster';
+import type { ClusterState, LeaderPlan } from '../../failover/core/state/cluster';
 import type { NodeView, Observation, Request } from '../../failover/core/state/observation';
 import {
   gone,
@@ -13,13 +13,13 @@ import {
   orderOf,
   POLICY,
   replicaView,
+  routeOf,
   type StatusPart,
   serving,
   standbyRow,
 } from './world';
 
 const run = (state: ClusterState, seen: Observation, policy = POLICY) => decide(state, seen, NOW_MS, policy);
-const routeOf = (actions: Action[]) => actions.flatMap((a) => (a.kind === 'route-write' ? [a.route] : []))[0];
 const CLOSED = { reachable: true, epoch: '1@1', slot: null, closed: true, keeping: '10.0.0.20', clean: true };
 /** The slot leads to the second declared node. */
 const ON_SECOND = { ...CLOSED, slot: '10.0.0.21', closed: false, keeping: '10.0.0.21' };

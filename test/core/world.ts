@@ -194,3 +194,6 @@ export function situation(
 /** What a node is ordered to be by these actions; undefined: nothing. */
 export const orderOf = (actions: readonly Action[], node: string) =>
   actions.flatMap((a) => (a.kind === 'order' && a.node === node ? [a.order.target] : []))[0];
+
+/** Where the decision sends writes; undefined: it leaves the route alone. */
+export const routeOf = (actions: Action[]) => actions.flatMap((a) => (a.kind === 'route-write' ? [a.route] : []))[0];
