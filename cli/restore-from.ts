@@ -117,7 +117,7 @@ export function placeWords(at: BackupsAt): string {
   return 'volume' in at ? `volume ${at.volume}` : `folder ${at.folder}`;
 }
 
-/** What may stand in the new stack's file in plain text, and what is set in it as a secret, by the part's path. */
+/** The parts of `restoreFrom` in the new stack's file, by path: `plain` in plain text, `secrets` encrypted. */
 export function restoreFromParts({ at, passphrase }: Backups): {
   plain: Readonly<Record<string, unknown>>;
   secrets: Readonly<Record<string, string>>;

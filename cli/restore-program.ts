@@ -7,7 +7,7 @@ import { command, type Ended } from './program';
 import type { RestoreOptions } from './restore';
 import { type InPlaceOptions, inPlaceOptions, runInPlace } from './restore-in-place-program';
 
-/** Adds the command. Its modules are loaded when it runs. */
+/** Adds the command `restore`. The modules that it needs are loaded only when it runs. */
 export function restoreCommand(program: Command, io: Io, ended: Ended): void {
   const restore = command(
     program,

@@ -29,7 +29,8 @@ import { asSuperuser } from './superuser';
 import type { Target } from './target';
 
 /**
- * Limit of one script, ms: longer than its statements may take, so that PostgreSQL says first that they took too long.
+ * Limit of one script, ms. The limit of its statements is shorter, so PostgreSQL's own message about a slow statement
+ * comes first.
  */
 const SCRIPT_MS = 30_000;
 /** Settings of a script's session. The commit waits for a standby, like a client's. */

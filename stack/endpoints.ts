@@ -75,8 +75,8 @@ export function connectionUrls(topology: Topology, password: string): Connection
 }
 
 /**
- * The nodes' certificate is valid for HAProxy's name in the networks, so a backend checks that, too. A certificate of
- * the user's own knows no such name, and its authority is not known here: then the backend encrypts without a check.
+ * The nodes' certificate is valid for HAProxy's name in the networks, so a backend checks that name, too. A certificate
+ * of the user's own knows no such name, and its authority is not known here: then the backend encrypts without a check.
  */
 function required({ tls }: Topology): string {
   return tls.own === undefined ? `?sslmode=verify-full&sslrootcert=${PATHS.backendCa}` : '?sslmode=require';

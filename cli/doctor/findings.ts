@@ -636,7 +636,7 @@ const KEPT_WAL = first(
   ({ name, database, isLeader, facts: { containers, monitor, slotOf } }: NodeView) =>
     (database?.slots ?? []).map(({ name: slot, keptBytes }) => {
       const isNodes = containers.some((one) => one.role === 'node' && slotOf(one.name) === slot);
-      // No program reads a copy on a standby; it goes with the leader's slot, which is named if it is not read.
+      // No program reads the copy on a standby. If no program reads the leader's slot, the leader's slot is named.
       const isCopy = !isLeader && monitor.cluster?.clientSlots?.slots.some((one) => one.name === slot) === true;
       const isOwn = isNodes || isCopy || slot === ARCHIVE_SLOT;
       return { name, slot, isOld: !isOwn && (keptBytes ?? 0) > KEPT_BYTES_MAX, size: bytes(keptBytes ?? 0) };

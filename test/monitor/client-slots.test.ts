@@ -1,4 +1,4 @@
-/** How people are shown the slots that they made, and what a change of leader lost for them. */
+/** The monitor's view of the slots that people made, and of what a change of leader lost for their readers. */
 import { expect, it } from 'vitest';
 import { statusLines } from '../../cli/render';
 import type { ClientSlot, ClientSlotsRecord } from '../../failover/contract/client-slots';

@@ -168,8 +168,8 @@ export const EXTREMES: Extremes = {
 };
 
 /**
- * Limits that end what a client does. An application that is in earnest names its own, so the role of the test's
- * clients does (`ALTER ROLE … SET`). The sessions of the failover are not of that role.
+ * Limits that end a client's statement or session. An application that needs other limits sets them for its role, and
+ * so does this test for the role of its clients (`ALTER ROLE … SET`). The sessions of the failover are not of that role.
  */
 export const CLIENTS_OWN: Readonly<Record<string, string>> = {
   statement_timeout: '0',

@@ -7,7 +7,7 @@ import type { OwnSessions } from './own-sessions';
 import { literal } from './session';
 import { dropSlot } from './slots';
 
-/** The failover has two slots for each node, and one. */
+/** Limit for one look. The failover's own slots are among the rows: two for each node, and one for the archive. */
 const ROWS_MAX = 4 * CLIENT_SLOTS_MAX;
 
 const SLOTS = `

@@ -23,7 +23,7 @@ const RESTORE_LIMIT_MS = 24 * 3_600_000;
 const FILE_LIMIT_MS = 60_000;
 /** How many files of the archive are fetched at once. */
 const AT_ONCE = 4;
-/** A leader hands a finished file over at once; an archive that takes longer than this is not waited for, ms. */
+/** Limit for the last file to come into the archive, ms. A leader hands over each finished file at once. */
 const LAST_FILE_MS = 30_000;
 const LAST_FILE_LOOK_MS = 500;
 /** A small database may have this much log since its backup, bytes; a larger one as much as its own size. */

@@ -110,9 +110,10 @@ export class Postmaster {
   }
 
   /**
-   * Sends it a signal: SIGHUP to read its configuration again, SIGUSR1 to look for the file that asks for a promotion.
-   * In the first moments of its life it has no handler yet, and either signal would end it, so it gets none. It reads
-   * its configuration only after that (PostgreSQL's PostmasterMain), so no reload is lost; a promotion asks again.
+   * Sends the postmaster a signal. SIGHUP: it reads its configuration again. SIGUSR1: it looks for the file that asks
+   * for a promotion. In its first moments the postmaster has no handler, and either signal would end it, so this sends
+   * none then. The postmaster reads its configuration later (PostgreSQL's PostmasterMain), so no reload is lost; a
+   * promotion sends SIGUSR1 again.
    */
   signal(signal: 'SIGHUP' | 'SIGUSR1'): void {
     const { pid } = this.child;
